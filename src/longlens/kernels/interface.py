@@ -1,0 +1,165 @@
+"""The coarse operations that a model is made of, as a port that every device implements.
+
+Shapes follow the project's legend (T query tokens, S cached tokens, K selected positions, H heads, N no-rope head
+dims, R rope dims, C latent, V value head dims, J indexer heads, I indexer head dims, E experts, A experts chosen per
+token, F expert width, D hidden, P slots of the cache pool).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+AttentionForm = Literal["absorbed", "expanded"]
+
+
+@dataclass(frozen=True)
+class CachedRows:
+    """One cached tensor of one layer, as one sequence sees it.
+
+    Attributes:
+        pool_PX: all slots of the cache, one row each, shared by every sequence.
+        slots_S: int64, the slot of each of the sequence's positions 0..S-1, this step's included.
+    """
+
+    pool_PX: Tensor
+    slots_S: Tensor
+
+    @property
+    def num_positions(self) -> int:
+        """Positions of the sequence that are stored."""
+        return int(self.slots_S.shape[0])
+
+
+@dataclass(frozen=True)
+class MlaQuery:
+    """Queries of one layer for the tokens of one sequence; `rope_THR` is already rotated."""
+
+    nope_THN: Tensor
+    rope_THR: Tensor
+    first_position: int
+
+    def tile(self, start: int, stop: int) -> MlaQuery:
+        """Query tokens start..stop-1 alone."""
+        return MlaQuery(self.nope_THN[start:stop], self.rope_THR[start:stop], self.first_position + start)
+
+
+@dataclass(frozen=True)
+class MlaUpProjections:
+    """`kv_b_proj`, split per head: the key half `key_HNC` and the value half `value_HVC`."""
+
+    key_HNC: Tensor
+    value_HVC: Tensor
+
+
+@dataclass(frozen=True)
+class GqaQuery:
+    """Rotated queries of one layer for the tokens of one sequence."""
+
+    query_THN: Tensor
+    first_position: int
+
+
+@dataclass(frozen=True)
+class IndexQuery:
+    """Indexer queries after rotary, with the fp32 weight of each head, already scaled by (J * I) ** -0.5."""
+
+    query_TJI: Tensor
+    head_weights_TJ: Tensor
+    first_position: int
+
+    def tile(self, start: int, stop: int) -> IndexQuery:
+        """Query tokens start..stop-1 alone."""
+        return IndexQuery(self.query_TJI[start:stop], self.head_weights_TJ[start:stop], self.first_position + start)
+
+
+@dataclass(frozen=True)
+class FeedForward:
+    """A SwiGLU network. Only some llama checkpoints carry biases."""
+
+    gate_FD: Tensor
+    up_FD: Tensor
+    down_DF: Tensor
+    gate_bias_F: Tensor | None = None
+    up_bias_F: Tensor | None = None
+    down_bias_D: Tensor | None = None
+
+
+class ExpertBank(Protocol):
+    """The routed experts of one layer; the bank decides where their weights live."""
+
+    @property
+    def num_experts(self) -> int:
+        """E."""
+        ...
+
+    def expert(self, expert_id: int) -> FeedForward:
+        """Weights of one expert, ready for use on the step's device."""
+        ...
+
+
+class Kernels(Protocol):
+    """Every arithmetic operation of a step. Implementations are chosen only by `kernels/choose.py`."""
+
+    @property
+    def name(self) -> str:
+        """What the start log calls it."""
+        ...
+
+    @property
+    def is_batch_invariant(self) -> bool:
+        """Whether a sequence's numbers stay bit-identical when others share its step."""
+        ...
+
+    def project(self, x_TX: Tensor, weight_YX: Tensor, bias_Y: Tensor | None = None) -> Tensor:
+        """Multiply rows by a weight stored [out, in]."""
+        ...
+
+    def rms_norm(self, x_TX: Tensor, weight_X: Tensor, eps: float) -> Tensor:
+        """Root-mean-square norm; statistics in fp32."""
+        ...
+
+    def layer_norm(self, x_TX: Tensor, weight_X: Tensor, bias_X: Tensor, eps: float) -> Tensor:
+        """Norm with mean subtraction and bias; statistics in fp32."""
+        ...
+
+    def index_and_select(self, query: IndexQuery, keys: CachedRows, *, topk: int) -> Tensor:
+        """Choose the cached positions that each query token attends to: int32 positions_TK, ascending, -1 padded."""
+        ...
+
+    def sparse_attend(
+        self, query: MlaQuery, latents: CachedRows, up: MlaUpProjections, positions_TK: Tensor, *, scale: float
+    ) -> Tensor:
+        """Attend to the selected positions only, by gathering their latent rows. Returns out_THV."""
+        ...
+
+    def dense_attend(
+        self,
+        query: MlaQuery,
+        latents: CachedRows,
+        up: MlaUpProjections,
+        *,
+        scale: float,
+        form: AttentionForm,
+        positions_TK: Tensor | None = None,
+    ) -> Tensor:
+        """Attend to every visible position, or, given `positions_TK`, to those through a mask. Returns out_THV."""
+        ...
+
+    def gqa_attend(self, query: GqaQuery, keys: CachedRows, values: CachedRows, *, scale: float) -> Tensor:
+        """Causal grouped-query attention. Returns out_THN."""
+        ...
+
+    def feed_forward(self, x_TD: Tensor, weights: FeedForward) -> Tensor:
+        """SwiGLU: down(silu(gate x) * up x)."""
+        ...
+
+    def moe(self, x_TD: Tensor, expert_ids_TA: Tensor, expert_weights_TA: Tensor, bank: ExpertBank) -> Tensor:
+        """Weighted sum of each token's chosen experts."""
+        ...
+
+    def head(self, hidden_TD: Tensor, weight_VD: Tensor) -> Tensor:
+        """Logits in fp32."""
+        ...
