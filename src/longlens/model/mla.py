@@ -1,0 +1,144 @@
+"""Multi-head latent attention over the selected positions.
+
+Source: DeepSeek-V2 (arXiv 2405.04434), section 2.1; transformers, GlmMoeDsaAttention.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from longlens.kernels.interface import AttentionForm, CachedRows, Kernels, MlaQuery, MlaUpProjections
+from longlens.model.config import MlaConfig
+from longlens.model.indexer import Indexer
+from longlens.model.rope import rotate
+from longlens.model.step import Span, Step
+
+
+@dataclass(frozen=True)
+class AttentionPolicy:
+    """Which of the equal ways to compute attention is used.
+
+    Attributes:
+        gather_above_tokens: cached tokens above which selected rows are gathered. Up to it every visible row is
+            used (at most `index_topk` of them) or a mask narrows them to the selection.
+        short_form: form below the threshold; None chooses by arithmetic cost.
+    """
+
+    gather_above_tokens: int
+    short_form: AttentionForm | None = None
+
+
+@dataclass(frozen=True)
+class MlaWeights:
+    """Weights of one layer's attention, named as in the checkpoint; kv_b_proj is split per head."""
+
+    q_a_proj: Tensor
+    q_a_layernorm: Tensor
+    q_b_proj: Tensor
+    kv_a_proj_with_mqa: Tensor
+    kv_a_layernorm: Tensor
+    kv_b_proj: MlaUpProjections
+    o_proj: Tensor
+
+
+@dataclass(frozen=True)
+class MlaPlace:
+    """Where a layer stands: its number and the full layer whose positions it uses."""
+
+    layer: int
+    leader: int
+    index_topk: int
+
+
+class MlaAttention:
+    """Attention of one layer. A full layer has an indexer; a shared layer has none."""
+
+    def __init__(
+        self,
+        config: MlaConfig,
+        place: MlaPlace,
+        weights: MlaWeights,
+        indexer: Indexer | None,
+        kernels: Kernels,
+        policy: AttentionPolicy,
+    ) -> None:
+        """Hold one layer's attention."""
+        self._config = config
+        self._place = place
+        self._weights = weights
+        self._indexer = indexer
+        self._kernels = kernels
+        self._policy = policy
+
+    def forward(self, step: Step, hidden_TD: Tensor) -> Tensor:
+        """Attend, for all sequences of a step.
+
+        Args:
+            step: the packed sequences; the rows of this layer are written to their caches.
+            hidden_TD: the layer's input after its norm.
+
+        Returns:
+            out_TD, before the residual sum.
+        """
+        config, weights, kernels = self._config, self._weights, self._kernels
+        query_latent_TQ = kernels.rms_norm(
+            kernels.project(hidden_TD, weights.q_a_proj), weights.q_a_layernorm, config.latent_norm_eps
+        )
+        query_THX = kernels.project(query_latent_TQ, weights.q_b_proj)
+        query_THX = query_THX.view(-1, config.num_attention_heads, config.qk_head_dim)
+        nope_THN = query_THX[..., : config.qk_nope_head_dim]
+        rope_THR = self._rotate(query_THX[..., config.qk_nope_head_dim :], step)
+        self._write_latents(step, hidden_TD)
+        selections = self._selections(step, hidden_TD, query_latent_TQ)
+        out_THV = hidden_TD.new_empty(hidden_TD.shape[0], config.num_attention_heads, config.v_head_dim)
+        for span, positions_TK in zip(step.spans, selections, strict=True):
+            rows = slice(span.first_row, span.stop_row)
+            query = MlaQuery(nope_THN[rows], rope_THR[rows], span.first_position)
+            out_THV[rows] = self._attend(span, query, positions_TK)
+        return kernels.project(out_THV.flatten(1), weights.o_proj)
+
+    def _write_latents(self, step: Step, hidden_TD: Tensor) -> None:
+        config, weights, kernels = self._config, self._weights, self._kernels
+        compressed_TX = kernels.project(hidden_TD, weights.kv_a_proj_with_mqa)
+        rope_TR = compressed_TX[:, config.kv_lora_rank :]
+        latent_TC = kernels.rms_norm(
+            compressed_TX[:, : config.kv_lora_rank], weights.kv_a_layernorm, config.latent_norm_eps
+        )
+        rows_TX = torch.cat([latent_TC, self._rotate(rope_TR, step)], -1)
+        for span in step.spans:
+            span.state.write("latent", self._place.layer, rows_TX[span.first_row : span.stop_row], span.first_position)
+
+    def _rotate(self, x: Tensor, step: Step) -> Tensor:
+        return rotate(x, step.angles, is_interleaved=self._config.is_rope_interleaved)
+
+    def _selections(self, step: Step, hidden_TD: Tensor, query_latent_TQ: Tensor) -> tuple[Tensor, ...]:
+        if self._indexer is not None:
+            step.share.put(self._place.layer, self._indexer.select(step, hidden_TD, query_latent_TQ))
+        return step.share.take(self._place.leader)
+
+    def _attend(self, span: Span, query: MlaQuery, positions_TK: Tensor) -> Tensor:
+        latents = span.state.rows("latent", self._place.layer, span.num_positions)
+        up, scale = self._weights.kv_b_proj, self._config.softmax_scale
+        if span.num_positions > self._policy.gather_above_tokens:
+            return self._kernels.sparse_attend(query, latents, up, positions_TK, scale=scale)
+        is_dense = span.num_positions <= self._place.index_topk
+        return self._kernels.dense_attend(
+            query,
+            latents,
+            up,
+            scale=scale,
+            form=self._policy.short_form or self._cheaper_form(query, latents),
+            positions_TK=None if is_dense else positions_TK,
+        )
+
+    def _cheaper_form(self, query: MlaQuery, latents: CachedRows) -> AttentionForm:
+        """Expanding a row pays when enough queries use it: fewer multiplications a score, one expansion a row."""
+        config = self._config
+        absorbed = 2 * config.kv_lora_rank + config.qk_rope_head_dim
+        expanded = config.qk_head_dim + config.v_head_dim
+        saved = query.nope_THN.shape[0] * (absorbed - expanded) * latents.num_positions
+        expansion = config.kv_lora_rank * (config.qk_nope_head_dim + config.v_head_dim) * latents.num_positions
+        return "expanded" if saved > expansion else "absorbed"
