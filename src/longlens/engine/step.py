@@ -1,0 +1,81 @@
+"""One step: rows of several sequences through the model, all committed or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from longlens.cache.sequence_cache import SequenceCache
+from longlens.model.state import CausalModel, SequenceChunk, never_cancelled
+
+WantedRows = Literal["none", "last", "all"]
+
+
+@dataclass(frozen=True)
+class StepPart:
+    """One sequence's part of a step.
+
+    Attributes:
+        cache: its rows so far.
+        token_ids: tokens whose rows are computed, from position `cache.length` on.
+        wanted: the rows whose logits are wanted.
+    """
+
+    cache: SequenceCache
+    token_ids: Sequence[int]
+    wanted: WantedRows
+
+
+def run_step(
+    model: CausalModel, parts: Sequence[StepPart], *, is_cancelled: Callable[[], bool] = never_cancelled
+) -> list[Tensor]:
+    """Compute and commit the rows of all parts.
+
+    Args:
+        model: the model.
+        parts: at least one; packed in this order.
+        is_cancelled: looked at between layers.
+
+    Returns:
+        For each part its fp32 logits [rows wanted, vocab_size].
+
+    Raises:
+        CancelledError: `is_cancelled` answered true.
+        CapacityError: a part's rows do not fit the pool.
+
+        After any exception no part has changed.
+    """
+    try:
+        chunks = []
+        for part in parts:
+            part.cache.reserve(len(part.token_ids))
+            chunks.append(SequenceChunk(part.token_ids, part.cache.length, part.cache))
+        hidden_TD = model.forward(chunks, is_cancelled=is_cancelled)
+        logits = _wanted_logits(model, parts, hidden_TD)
+        if hidden_TD.is_cuda:
+            torch.cuda.synchronize(hidden_TD.device)  # so that the caller's clock sees the work, and faults land here
+        for part in parts:
+            part.cache.commit(len(part.token_ids))
+        return logits
+    finally:
+        for part in parts:
+            part.cache.drop_uncommitted()
+
+
+def _wanted_logits(model: CausalModel, parts: Sequence[StepPart], hidden_TD: Tensor) -> list[Tensor]:
+    rows: list[int] = []
+    counts: list[int] = []
+    end = 0
+    for part in parts:
+        end += len(part.token_ids)
+        first = {"none": end, "last": end - 1, "all": end - len(part.token_ids)}[part.wanted]
+        rows.extend(range(first, end))
+        counts.append(end - first)
+    if not rows:
+        return [hidden_TD.new_empty((0, model.vocab_size), dtype=torch.float32) for _ in parts]
+    selected_TD = hidden_TD[torch.tensor(rows, device=hidden_TD.device)]
+    return list(torch.split(model.logits(selected_TD), counts))
