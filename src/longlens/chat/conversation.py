@@ -1,0 +1,143 @@
+"""Where messages become token ids, with the tokenizer and template that a checkpoint carries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from longlens.errors import ConfigError, FormatError
+from longlens.formats.checkpoint import Checkpoint
+from longlens.text.messages import Message, Tool
+from longlens.text.template import ChatTemplate, templates_of_checkpoint, templates_of_gguf
+from longlens.text.tokenizer import Tokenizer
+
+_THINK = "<think>"
+_SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Token ids to read, and whether the answer begins in the middle of reasoning."""
+
+    token_ids: tuple[int, ...]
+    starts_in_reasoning: bool
+    tools: tuple[Tool, ...] = ()
+
+
+@dataclass(frozen=True)
+class ChatOptions:
+    """What a chat template can be told beside the messages.
+
+    Attributes:
+        tools: functions that the model may call.
+        template: options by name, such as `enable_thinking`; one that the template does not read is an error.
+    """
+
+    tools: tuple[Tool, ...] = ()
+    template: Mapping[str, object] = field(default_factory=dict)
+
+
+class Conversation:
+    """The text side of a model: what turns conversations into prompts."""
+
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate) -> None:
+        """Hold a tokenizer and a template of one checkpoint."""
+        self.tokenizer = tokenizer
+        self.template = template
+
+    def prompt_of_text(self, text: str) -> Prompt:
+        """Read text as the beginning of a document that the model goes on with; no template is used.
+
+        Raises:
+            UsageError: text that the vocabulary cannot spell.
+        """
+        return self.prompt_of_tokens((*self.tokenizer.start_ids, *self.tokenizer.encode(text)))
+
+    def prompt_of_messages(self, messages: Sequence[Message], options: ChatOptions | None = None) -> Prompt:
+        """Render a conversation up to where the assistant speaks next.
+
+        Raises:
+            TemplateError: the checkpoint has no chat template, or it refuses the messages.
+            UsageError: an option that the template does not read.
+        """
+        options = options or ChatOptions()
+        segments = self.template.render(messages, tools=options.tools, options=options.template)
+        return self.prompt_of_tokens(self.tokenizer.encode_rendered(segments), options.tools)
+
+    def prompt_of_tokens(self, token_ids: Sequence[int], tools: tuple[Tool, ...] = ()) -> Prompt:
+        """Take token ids as they are."""
+        think = self._think_id()
+        return Prompt(tuple(token_ids), think is not None and tuple(token_ids[-1:]) == (think,), tools)
+
+    def _think_id(self) -> int | None:
+        return self.tokenizer.id_of(_THINK) if _THINK in self.tokenizer.control.spellings else None
+
+
+def conversation_of(checkpoint: Checkpoint) -> Conversation:
+    """Read tokenizer and chat template of a checkpoint.
+
+    Raises:
+        FormatError: the checkpoint has no tokenizer, or a file of it is not JSON.
+        UnsupportedModelError: a tokenizer that longlens does not know.
+        TemplateError: the chat template is not a text.
+    """
+    if checkpoint.layout == "gguf":
+        tokenizer = Tokenizer.from_gguf(checkpoint.metadata)
+        templates = templates_of_gguf(checkpoint.metadata)
+        names = _names_from_gguf(checkpoint.metadata)
+    else:
+        config = json_file(checkpoint, "tokenizer_config.json") or {}
+        tokenizer = _tokenizer_of_folder(checkpoint, config)
+        template = checkpoint.side_file("chat_template.jinja")
+        templates = templates_of_checkpoint(template.decode("utf-8", "replace") if template else None, config)
+        names = {key: _token_text(config[key]) for key in _SPECIAL_TOKENS if config.get(key) is not None}
+    return Conversation(tokenizer, ChatTemplate(templates, tokenizer.control, special_tokens=names))
+
+
+def _tokenizer_of_folder(checkpoint: Checkpoint, config: Mapping[str, object]) -> Tokenizer:
+    data = checkpoint.side_file("tokenizer.json")
+    if data is None:
+        raise FormatError(
+            f"{checkpoint.path} has no tokenizer.json", "download the tokenizer's files of the checkpoint too"
+        )
+    generation = json_file(checkpoint, "generation_config.json") or {}
+    ends = generation.get("eos_token_id", checkpoint.metadata.get("eos_token_id"))
+    stop_ids = []
+    for token_id in ends if isinstance(ends, list) else [] if ends is None else [ends]:
+        if isinstance(token_id, bool) or not isinstance(token_id, int):
+            raise ConfigError(f"eos_token_id names {token_id!r}, not a token id", "mend generation_config.json")
+        stop_ids.append(token_id)
+    return Tokenizer.from_json(data, config=config, stop_ids=stop_ids)
+
+
+def _names_from_gguf(metadata: Mapping[str, object]) -> dict[str, str]:
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    names = {}
+    for key, gguf in (("bos_token", "bos"), ("eos_token", "eos"), ("pad_token", "padding"), ("unk_token", "unknown")):
+        token_id = metadata.get(f"tokenizer.ggml.{gguf}_token_id")
+        if isinstance(tokens, Sequence) and isinstance(token_id, int) and 0 <= token_id < len(tokens):
+            names[key] = str(tokens[token_id])
+    return names
+
+
+def _token_text(value: object) -> str:
+    return str(value.get("content", "")) if isinstance(value, Mapping) else str(value)
+
+
+def json_file(checkpoint: Checkpoint, name: str) -> Mapping[str, object] | None:
+    """Read a JSON object beside a checkpoint's weights; None where there is no such file.
+
+    Raises:
+        FormatError: the file is not a JSON object.
+    """
+    data = checkpoint.side_file(name)
+    if data is None:
+        return None
+    try:
+        parsed = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{name} is not JSON: {error}", "download the file again") from error
+    if not isinstance(parsed, dict):
+        raise FormatError(f"{name} is JSON, but not an object", "download the file again")
+    return parsed
