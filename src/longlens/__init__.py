@@ -14,6 +14,7 @@ from longlens.errors import (
     ConfigError,
     ContextLengthError,
     FormatError,
+    LogitsError,
     LonglensError,
     ModelFileError,
     ModelNotFoundError,
@@ -26,22 +27,28 @@ from longlens.errors import (
 )
 
 if TYPE_CHECKING:
-    from longlens.chat.facade import LoadedModel, Session, load
+    from longlens.chat.conversation import ChatOptions
+    from longlens.chat.facade import Asking, LoadedModel, Session, load
     from longlens.chat.request import Finished
     from longlens.engine.sampling import SamplingParams
+    from longlens.text.messages import Message, Tool, ToolCall
     from longlens.text.reply import ReasoningDelta, TextDelta, ToolCallDelta
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Asking",
     "CancelledError",
     "CapacityError",
+    "ChatOptions",
     "ConfigError",
     "ContextLengthError",
     "Finished",
     "FormatError",
     "LoadedModel",
+    "LogitsError",
     "LonglensError",
+    "Message",
     "ModelFileError",
     "ModelNotFoundError",
     "ParameterError",
@@ -52,6 +59,8 @@ __all__ = [
     "ShapeError",
     "TemplateError",
     "TextDelta",
+    "Tool",
+    "ToolCall",
     "ToolCallDelta",
     "UnsupportedModelError",
     "UsageError",
@@ -60,12 +69,17 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Asking": "longlens.chat.facade",
+    "ChatOptions": "longlens.chat.conversation",
     "Finished": "longlens.chat.request",
     "LoadedModel": "longlens.chat.facade",
+    "Message": "longlens.text.messages",
     "ReasoningDelta": "longlens.text.reply",
     "SamplingParams": "longlens.engine.sampling",
     "Session": "longlens.chat.facade",
     "TextDelta": "longlens.text.reply",
+    "Tool": "longlens.text.messages",
+    "ToolCall": "longlens.text.messages",
     "ToolCallDelta": "longlens.text.reply",
     "load": "longlens.chat.facade",
 }

@@ -12,6 +12,7 @@ LonglensError                 a fault and a mend, both required
 │   └── ContextLengthError    more tokens than the context holds
 ├── ShapeError                tensors handed to a kernel disagree
 ├── SelectionError            a shared layer has no selection to reuse, or scores are not finite
+├── LogitsError               logits that no token can be chosen from: NaN, infinite, or every token forbidden
 ├── TemplateError             the chat template is missing or refuses the messages
 └── CancelledError            the caller asked to stop; what was finished is kept
 """
@@ -70,6 +71,10 @@ class ShapeError(LonglensError):
 
 class SelectionError(LonglensError):
     """A shared layer has no selection to reuse, or index scores are not finite."""
+
+
+class LogitsError(LonglensError):
+    """Logits that no token can be chosen from: NaN, infinite, or every token forbidden."""
 
 
 class TemplateError(LonglensError):

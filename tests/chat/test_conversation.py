@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from longlens.chat.conversation import ChatOptions, Conversation, conversation_of
+from longlens.chat.conversation import ChatOptions, Conversation, conversation_of, message_of
 from longlens.errors import ConfigError, FormatError, TemplateError, UsageError
 from longlens.formats.checkpoint import open_checkpoint
 from longlens.text.messages import Message
@@ -60,6 +60,14 @@ def test_without_a_template_chat_is_refused_and_text_is_not(tmp_path: Path) -> N
 def test_every_stop_id_of_generation_config_stops() -> None:
     tokenizer = conversation("tiny-glm").tokenizer
     assert {tokenizer.id_of(name) for name in ("<|endoftext|>", "<|user|>", "<|observation|>")} <= tokenizer.stop_ids
+
+
+def test_plain_mappings_are_messages_and_unknown_keys_are_refused() -> None:
+    assert message_of({"role": "user", "content": "hello"}) == Message("user", "hello")
+    with pytest.raises(UsageError, match="colour"):
+        message_of({"role": "user", "content": "hello", "colour": "red"})
+    with pytest.raises(UsageError, match="'wizard'"):
+        message_of({"role": "wizard", "content": "hello"})
 
 
 @pytest.mark.parametrize(

@@ -117,3 +117,13 @@ def test_a_closed_model_says_so(model: LoadedModel) -> None:
 def test_a_prompt_and_answer_too_long_for_the_context_are_refused_before_any_work(model: LoadedModel) -> None:
     with pytest.raises(longlens.ContextLengthError, match="512"):
         model.generate("def main", SamplingParams(max_tokens=600))
+
+
+@pytest.mark.cuda
+def test_a_cuda_device_gives_the_logits_of_the_cpu(model: LoadedModel) -> None:
+    tokens = np.load(Path(__file__).parents[1] / "golden" / "quantised.npz")["tiny-glm-F32/256/tokens"].astype(int)
+    with longlens.load(str(FIXTURES / "tiny-glm-F32.gguf"), device="cuda", context=512, dtype="f32") as cuda:
+        difference = (cuda.logits(tokens.tolist()).cpu() - model.logits(tokens.tolist())).abs().max()
+        *_, finished = cuda.generate(PROMPT, SamplingParams(max_tokens=8, temperature=0.8, seed=1))
+    assert difference <= 2e-4
+    assert isinstance(finished, Finished)

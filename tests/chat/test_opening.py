@@ -47,7 +47,7 @@ def test_a_context_beyond_the_models_is_refused_before_weights_are_read() -> Non
 
 def test_more_sequences_than_memory_holds_are_refused() -> None:
     with pytest.raises(CapacityError, match="are free"):
-        open_model(Opening(str(FIXTURES / "tiny-glm-F32.gguf"), "cpu", Wishes(num_sequences=10**6)))
+        open_model(Opening(str(FIXTURES / "tiny-glm-F32.gguf"), "cpu", Wishes(context=4096, num_sequences=10**7)))
 
 
 def test_a_missing_file_names_the_nearest() -> None:

@@ -244,6 +244,22 @@ def test_logits_of_too_few_or_too_many_tokens_are_refused(make_world, call):
     assert world.model.calls == []
 
 
+@pytest.mark.cuda
+def test_answers_on_a_device_equal_those_on_the_cpu(make_world):
+    requests = [
+        ask(logit_bias={3: 1.0}, repetition_penalty=1.3),
+        ask((4, 2), max_tokens=20, temperature=1.0, top_k=20, top_p=0.9, min_p=0.01, seed=5),
+    ]
+    expected = [answer(make_world().engine, request)[0] for request in requests]
+
+    world = make_world(device="cuda")
+    numbers = [world.engine.add(request).number for request in requests]
+    events = run_all(world.engine)
+
+    assert [tokens_of(event for event in events if event.sequence == number) for number in numbers] == expected
+    assert world.engine.logits(PROMPT).is_cuda
+
+
 def test_rules_steer_the_answer_and_see_its_tokens_only(make_world):
     seen = []
 

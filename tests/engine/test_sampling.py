@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from longlens.engine.sampling import Sampler, SamplingParams
-from longlens.errors import LonglensError, UsageError
+from longlens.errors import LogitsError, UsageError
 
 
 def make_sampler(vocab_size=4, *, rules=(), prompt_ids=(), **params):
@@ -229,12 +229,12 @@ def test_the_models_row_is_left_as_it_is():
     ],
 )
 def test_damaged_logits_are_an_error_and_never_token_zero(temperature, logits, what):
-    with pytest.raises(LonglensError, match=f"the model's logits hold {what}"):
+    with pytest.raises(LogitsError, match=f"the model's logits hold {what}"):
         draw(logits, 1, temperature=temperature)
 
 
 def test_rules_that_forbid_everything_are_an_error_with_its_mend():
-    with pytest.raises(LonglensError, match="after rules and bias hold nothing but -inf") as caught:
+    with pytest.raises(LogitsError, match="after rules and bias hold nothing but -inf") as caught:
         draw([1.0, 2.0], 1, rules=[ForbidToken(0), ForbidToken(1)])
 
     assert "allow at least one token" in caught.value.mend

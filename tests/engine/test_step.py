@@ -91,3 +91,15 @@ def test_a_step_whose_logits_fail_changes_no_part(make_world):
 
     assert cache.length == 0
     assert world.pool.num_used_pages == 0
+
+
+def test_a_step_builds_no_graph_even_over_weights_that_could_be_trained(make_world):
+    world = make_world()
+    weight = torch.ones((), requires_grad=True)
+    plain = world.model.logits
+    world.model.logits = lambda hidden_TD: plain(hidden_TD) * weight
+
+    (logits_XV,) = run_step(world.model, [StepPart(SequenceCache(world.pool), [1, 2], "last")])
+
+    assert not logits_XV.requires_grad
+    assert not world.engine.logits([1, 2]).requires_grad

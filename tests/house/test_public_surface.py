@@ -14,11 +14,12 @@ from longlens import errors
 from tests.house.tree_rules import REPOSITORY
 
 SURFACE = {
-    *("load", "LoadedModel", "Session", "SamplingParams"),
+    *("load", "LoadedModel", "Session", "SamplingParams", "Asking", "ChatOptions"),
+    *("Message", "Tool", "ToolCall"),
     *("ReasoningDelta", "TextDelta", "ToolCallDelta", "Finished"),
     *("LonglensError", "UsageError", "FormatError", "ModelFileError", "UnsupportedModelError", "ConfigError"),
     *("ParameterError", "ModelNotFoundError", "CapacityError", "ContextLengthError", "ShapeError"),
-    *("SelectionError", "TemplateError", "CancelledError"),
+    *("SelectionError", "LogitsError", "TemplateError", "CancelledError"),
     "__version__",
 }
 

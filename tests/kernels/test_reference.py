@@ -210,7 +210,9 @@ def peak_scratch_bytes(positions: int) -> int:
     query = MlaQuery(torch.randn(tokens, 4, 16), torch.randn(tokens, 4, 16), positions - tokens)
     up = MlaUpProjections(torch.randn(4, 16, 32), torch.randn(4, 16, 32))
     kernels = ReferenceKernels(scratch_bytes=8 * MIB)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+    cpu = [torch.profiler.ProfilerActivity.CPU]
+    # acc_events keeps torch 2.11 from warning that it would forget events of earlier cycles; there is but one.
+    with torch.profiler.profile(activities=cpu, profile_memory=True, acc_events=True) as profile:
         selected = kernels.index_and_select(index_query, keys, topk=topk)
         kernels.sparse_attend(query, latents, up, selected, scale=0.2)
     running = peak = 0

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
-from longlens.errors import ConfigError, FormatError
+from longlens.errors import ConfigError, FormatError, UsageError
 from longlens.formats.checkpoint import Checkpoint
-from longlens.text.messages import Message, Tool
+from longlens.text.messages import Message, Role, Tool
 from longlens.text.template import ChatTemplate, templates_of_checkpoint, templates_of_gguf
 from longlens.text.tokenizer import Tokenizer
 
@@ -72,6 +73,23 @@ class Conversation:
 
     def _think_id(self) -> int | None:
         return self.tokenizer.id_of(_THINK) if _THINK in self.tokenizer.control.spellings else None
+
+
+def message_of(turn: Message | Mapping[str, str]) -> Message:
+    """Take a message as it is, or make one of a mapping with `role` and `content`.
+
+    Raises:
+        UsageError: an unknown role, or a key that a plain message does not have.
+    """
+    if isinstance(turn, Message):
+        return turn
+    unknown = set(turn) - {"role", "content"}
+    if unknown or not {"role", "content"} <= set(turn):
+        raise UsageError(
+            f"a message has the keys {', '.join(sorted(turn))}",
+            'give {"role": "user", "content": "…"}, or a longlens.Message for what goes beyond it',
+        )
+    return Message(cast(Role, turn["role"]), turn["content"])
 
 
 def conversation_of(checkpoint: Checkpoint) -> Conversation:

@@ -5,14 +5,14 @@ Everything here belongs to one thread. Another thread, or a signal handler, may 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
 from torch import Tensor
 
 from longlens.chat.answer_stream import AnswerStream
-from longlens.chat.conversation import ChatOptions, Prompt
+from longlens.chat.conversation import ChatOptions, Prompt, message_of
 from longlens.chat.opening import OpenedModel, Opening, open_model
 from longlens.chat.request import ChatEvent
 from longlens.engine.events import FinishedEvent, TokenEvent
@@ -25,7 +25,7 @@ from longlens.plan.plan import ComputeElement, Plan
 from longlens.plan.planner import Wishes
 from longlens.text.messages import Message
 
-Prompted = str | Sequence[Message]
+Prompted = str | Sequence[Message | Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,15 @@ class LoadedModel:
     def encode(self, prompt: Prompted, options: ChatOptions | None = None) -> Prompt:
         """Turn text (taken as it is) or messages (through the chat template) into a prompt.
 
+        A message is a `Message`, or a mapping with `role` and `content`.
+
         Raises:
             TemplateError: the checkpoint has no chat template, or it refuses the messages.
             UsageError: text that the vocabulary cannot spell, or template options for text.
         """
         conversation = self.opened.conversation
         if not isinstance(prompt, str):
-            return conversation.prompt_of_messages(prompt, options)
+            return conversation.prompt_of_messages([message_of(turn) for turn in prompt], options)
         if options is not None and (options.tools or options.template):
             raise UsageError("tools and template options are for messages", "give a list of messages")
         return conversation.prompt_of_text(prompt)

@@ -120,6 +120,9 @@ class Engine:
     ) -> Tensor:
         """Logits after every token, by the same path as generation: chunks, cache, selected rows.
 
+        The head takes all rows of a chunk at once, generation only the last: where a matrix product depends on how
+        many rows it has, their last bits differ.
+
         Args:
             token_ids: at least one.
             cancel: raise it to stop.

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from longlens.engine.distribution import distribution, pick_place
-from longlens.errors import LonglensError, UsageError
+from longlens.errors import LogitsError, UsageError
 
 
 class LogitsRule(Protocol):
@@ -154,7 +154,7 @@ class Sampler:
             output_ids: token ids that this request sampled so far.
 
         Raises:
-            LonglensError: the logits hold NaN or +inf, or every token is forbidden.
+            LogitsError: the logits hold NaN or +inf, or every token is forbidden.
         """
         row_V = self._adjusted(logits_V, output_ids)
         if self.params.temperature == 0:
@@ -202,7 +202,7 @@ def _check_logits(logits_V: Tensor, what: str, mend: str) -> None:
     largest = float(logits_V.max())  # NaN if any is NaN
     if not math.isfinite(largest):
         kind = "NaN" if math.isnan(largest) else "+inf" if largest > 0 else "nothing but -inf"
-        raise LonglensError(f"{what} hold {kind}; no token can be chosen", mend)
+        raise LogitsError(f"{what} hold {kind}; no token can be chosen", mend)
 
 
 def _require(name: str, value: object, allowed: str, *, holds: bool) -> None:

@@ -54,8 +54,9 @@ def run_step(
         for part in parts:
             part.cache.reserve(len(part.token_ids))
             chunks.append(SequenceChunk(part.token_ids, part.cache.length, part.cache))
-        hidden_TD = model.forward(chunks, is_cancelled=is_cancelled)
-        logits = _wanted_logits(model, parts, hidden_TD)
+        with torch.inference_mode():
+            hidden_TD = model.forward(chunks, is_cancelled=is_cancelled)
+            logits = _wanted_logits(model, parts, hidden_TD)
         if hidden_TD.is_cuda:
             torch.cuda.synchronize(hidden_TD.device)  # so that the caller's clock sees the work, and faults land here
         for part in parts:
