@@ -83,7 +83,6 @@ def test_text_is_normalised_as_the_file_says() -> None:
         bytes_json(model=MODEL | {"end_of_word_suffix": "</w>"}),
         bytes_json(pre_tokenizer={"type": "Metaspace", "replacement": "_"}),
         bytes_json(pre_tokenizer=None),
-        bytes_json(added_tokens=[added_token(256, "<s>", rstrip=True)]),
         bytes_json(added_tokens=[added_token(256, "<s>", single_word=True)]),
     ],
 )

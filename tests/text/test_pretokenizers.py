@@ -19,6 +19,7 @@ def test_digits_go_in_threes_and_contractions_ignore_case(name: str) -> None:
     assert words(name, TEXT) == [
         *("I", "'LL", " don", "'t", " ", " see", " ", "123", "45", " x", "1²", "\n\n", " ", " yes"),
     ]
+    assert words(name, "it'Sx it'sX") == ["it", "'S", "x", " it", "'s", "X"]
 
 
 def test_qwen2_cuts_every_digit() -> None:

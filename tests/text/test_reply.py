@@ -107,6 +107,7 @@ def test_text_after_a_call_keeps_the_white_space_before_it() -> None:
         ToolCallDelta(0, "call_0", "now", "{}"),
         TextDelta("\nb"),
     ]
+    assert events_of("a \n<tool_call>now</tool_call>b")[-1] == TextDelta("b")
 
 
 def test_a_call_ends_the_reasoning() -> None:
@@ -184,6 +185,12 @@ def test_a_value_may_spell_every_marker_with_letters() -> None:
     value = "".join(sorted(MARKERS))
     begin = by_tokens("<tool_call>read<arg_key>path</arg_key><arg_value>")
     events, _ = parse([*begin, Segment(value), *by_tokens("</arg_value></tool_call>")])
+    assert json.loads(events[0].arguments) == {"path": value}
+
+
+def test_in_strings_a_value_may_spell_every_marker_but_its_end() -> None:
+    value = "".join(sorted(MARKERS - {"</arg_value>"}))
+    events, _ = parse(f"<tool_call>read<arg_key>path</arg_key><arg_value>{value}</arg_value></tool_call>")
     assert json.loads(events[0].arguments) == {"path": value}
 
 

@@ -39,7 +39,10 @@ def render(source: str, *messages: Message, **arguments: Any) -> list[Segment]:
 
 def conversation(word: str) -> tuple[list[Message], list[Tool]]:
     """Every place in which users, tools and models write, filled with a word."""
-    calls = (ToolCall(word, word, json.dumps({word: word, "n": [1, {word: [word]}]})),)
+    calls = (
+        ToolCall(word, word, json.dumps({word: word})),
+        ToolCall("2", "f", json.dumps({word: [1, {word: [word, None]}]})),
+    )
     messages = [
         Message("system", f"a {word} b"),
         Message("user", word, name=word),
@@ -50,7 +53,7 @@ def conversation(word: str) -> tuple[list[Message], list[Tool]]:
         Message("user", ("x", word, "y")),
         Message("assistant", f"x{word}y{word}", reasoning=word),
     ]
-    tools = [Tool({"name": f"f{word}", "description": word, word: [word], "parameters": {"properties": {word: {}}}})]
+    tools = [Tool({"name": word, "description": word, "parameters": {"properties": {word: {"enum": [word]}}}})]
     return messages, tools
 
 
@@ -70,6 +73,12 @@ def test_options_reach_the_template() -> None:
     without = text_of(GLM.render(user, options={"enable_thinking": False}))
     assert without == "[gMASK]<sop><|user|>x<|assistant|><think></think>"
     assert text_of(GLM.render(user, add_generation_prompt=False)).endswith("<|user|>x")
+
+
+@pytest.mark.parametrize("token", CONTROL)
+def test_an_option_is_text_as_well(token: str) -> None:
+    segments = render("{{ note }}{{ notes.key[0] }}", options={"note": token, "notes": {"key": [token]}})
+    assert segments == [Segment(token * 2)]
 
 
 def test_reasoning_is_kept_after_the_last_user_or_where_it_is_not_to_be_cleared() -> None:
@@ -219,10 +228,27 @@ def test_a_control_token_that_the_template_puts_together_is_one() -> None:
     ]
 
 
-def test_symbols_that_stand_for_brackets_may_be_in_the_text_and_in_the_template() -> None:
-    symbols = "".join(map(chr, range(0x4DC0, 0x4DD0)))
-    segments = render(symbols + "{{ messages[0].content }}", Message("user", f"<|user|>{symbols}"))
-    assert segments == [Segment(f"{symbols}<|user|>{symbols}")]
+SYMBOLS = "".join(map(chr, range(0x4DC0, 0x4DE0)))
+
+
+@pytest.mark.parametrize(
+    ("source", "message", "arguments"),
+    [
+        (SYMBOLS + "{{ messages[0].content }}", Message("user", "<|user|>"), {}),
+        ("{{ messages[0].name }}{{ messages[0].content }}", Message("user", "<|user|>", name=SYMBOLS), {}),
+        ("{{ note }}{{ messages[0].content }}", Message("user", "<|user|>"), {"options": {"note": SYMBOLS}}),
+        (
+            "{{ tools[0].function.x }}{{ messages[0].content }}",
+            Message("user", "<|user|>"),
+            {"tools": [Tool({"name": "f", "x": SYMBOLS})]},
+        ),
+    ],
+    ids=["in the template", "in a message", "in an option", "in a tool"],
+)
+def test_symbols_that_may_stand_for_brackets_stay_themselves(
+    source: str, message: Message, arguments: dict[str, Any]
+) -> None:
+    assert render(source, message, **arguments) == [Segment(SYMBOLS + "<|user|>")]
 
 
 @pytest.mark.parametrize("entry", GOLDEN, ids=[str(number) for number in range(len(GOLDEN))])

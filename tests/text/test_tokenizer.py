@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tokenizers
+from gguf import GGUFReader
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +13,7 @@ from longlens.errors import UsageError
 from longlens.text.byte_alphabet import spell
 from longlens.text.segments import Segment
 from longlens.text.tokenizer import Tokenizer
-from tests.text.vocabularies import CONTROL, bytes_json, gguf_metadata, glm_json
+from tests.text.vocabularies import CONTROL, added_token, bytes_json, gguf_metadata, glm_json
 
 TESTS = Path(__file__).parents[1]
 CHECKPOINT = TESTS / "fixtures" / "tiny-glm"
@@ -113,11 +113,21 @@ def test_a_word_is_looked_up_before_it_is_merged_only_where_the_file_says_so() -
 
 def test_texts_that_touch_are_encoded_as_one() -> None:
     whole = GLM.encode("the router chooses")
+    assert whole != [*GLM.encode("t"), *GLM.encode("he router chooses")]
     assert GLM.encode_rendered([Segment("the rou"), Segment("ter"), Segment(" chooses")]) == whole
     user = Segment("<|user|>", is_control=True)
-    assert GLM.encode_rendered([user, Segment("the router"), Segment(" chooses"), user]) == [
+    assert GLM.encode_rendered([user, Segment("t"), Segment("he router chooses"), user]) == [
         *(GLM.id_of("<|user|>"), *whole, GLM.id_of("<|user|>"))
     ]
+
+
+@given(st.lists(st.sampled_from(["<l>", "<r>", "<s>", " ", "\n\t", "\u3000", "x"]), max_size=8).map("".join))
+def test_white_space_beside_a_control_token_belongs_to_it_where_the_file_says_so(text: str) -> None:
+    rules = [added_token(256, "<l>", lstrip=True), added_token(257, "<r>", rstrip=True), added_token(258, "<s>")]
+    data = bytes_json(added_tokens=rules)
+    tokenizer = Tokenizer.from_json(data)
+    expected = tokenizers.Tokenizer.from_str(data.decode()).encode(text, add_special_tokens=False).ids
+    assert tokenizer.encode_rendered(tokenizer.control.split(text)) == expected
 
 
 def test_a_segment_says_whether_it_is_a_control_token() -> None:
@@ -165,9 +175,22 @@ def test_the_vocabulary_ends_with_its_highest_id() -> None:
     assert all(GLM.token_bytes(token_id) for token_id in range(GLM.vocab_size))
 
 
-@pytest.mark.parametrize("entry", GOLDEN, ids=[str(number) for number in range(len(GOLDEN))])
-def test_the_fixture_agrees_with_tokenizers_and_llama_cpp(entry: dict[str, Any]) -> None:
-    text = entry["text"]
-    tokenizer = Tokenizer.from_json((CHECKPOINT / "tokenizer.json").read_bytes())
-    assert tokenizer.encode(text) == entry["ids_as_text"]
-    assert tokenizer.encode_rendered(tokenizer.control.split(text)) == entry["ids"] == entry["llama_cpp_ids"]
+@pytest.fixture(scope="module", params=["json", "gguf"])
+def fixture_tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
+    if request.param == "json":
+        return Tokenizer.from_json((CHECKPOINT / "tokenizer.json").read_bytes(), stop_ids=(313, 320, 322))
+    fields = GGUFReader(TESTS / "fixtures" / "tiny-glm-F32.gguf").fields
+    return Tokenizer.from_gguf({name: field.contents() for name, field in fields.items()})
+
+
+def test_the_fixture_agrees_with_tokenizers_and_llama_cpp(fixture_tokenizer: Tokenizer) -> None:
+    for entry in GOLDEN:
+        text = entry["text"]
+        segments = fixture_tokenizer.control.split(text)
+        assert fixture_tokenizer.encode(text) == entry["ids_as_text"]
+        assert fixture_tokenizer.encode_rendered(segments) == entry["ids"] == entry["llama_cpp_ids"]
+
+
+def test_the_fixture_stops_at_three_ids(fixture_tokenizer: Tokenizer) -> None:
+    assert fixture_tokenizer.stop_ids == {313, 320, 322}
+    assert fixture_tokenizer.start_ids == ()

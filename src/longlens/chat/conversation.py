@@ -10,10 +10,10 @@ from typing import cast
 from longlens.errors import ConfigError, FormatError, UsageError
 from longlens.formats.checkpoint import Checkpoint
 from longlens.text.messages import Message, Role, Tool
+from longlens.text.reply import THINK, opens_reasoning
 from longlens.text.template import ChatTemplate, templates_of_checkpoint, templates_of_gguf
 from longlens.text.tokenizer import Tokenizer
 
-_THINK = "<think>"
 _SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
@@ -64,7 +64,7 @@ class Conversation:
         """
         options = options or ChatOptions()
         segments = self.template.render(messages, tools=options.tools, options=options.template)
-        return self.prompt_of_tokens(self.tokenizer.encode_rendered(segments), options.tools)
+        return Prompt(tuple(self.tokenizer.encode_rendered(segments)), opens_reasoning(segments), options.tools)
 
     def prompt_of_tokens(self, token_ids: Sequence[int], tools: tuple[Tool, ...] = ()) -> Prompt:
         """Take token ids as they are."""
@@ -72,7 +72,7 @@ class Conversation:
         return Prompt(tuple(token_ids), think is not None and tuple(token_ids[-1:]) == (think,), tools)
 
     def _think_id(self) -> int | None:
-        return self.tokenizer.id_of(_THINK) if _THINK in self.tokenizer.control.spellings else None
+        return self.tokenizer.id_of(THINK) if THINK in self.tokenizer.control.spellings else None
 
 
 def message_of(turn: Message | Mapping[str, str]) -> Message:

@@ -26,7 +26,7 @@ def vocabulary_from_json(data: bytes, *, config: Mapping[str, object], stop_ids:
         stop_ids: the ids that generation_config.json or config.json name as ends (`eos_token_id`).
 
     Raises:
-        UnsupportedModelError: another kind of tokenizer than byte-level BPE, or tokens with rules of their own.
+        UnsupportedModelError: another kind of tokenizer than byte-level BPE, or a token that depends on its neighbours.
         ConfigError: a value makes no sense.
         FormatError: the file is not a tokenizer.json.
     """
@@ -51,6 +51,8 @@ def vocabulary_from_json(data: bytes, *, config: Mapping[str, object], stop_ids:
         bos_id=begin if begin is not None else template_begin,
         adds_bos=adds_bos if isinstance(adds_bos, bool) else template_begin is not None,
         stop_ids=ends | ({end} if end is not None else set()),
+        takes_white_before=_with_rule(added, "lstrip"),
+        takes_white_after=_with_rule(added, "rstrip"),
     )
 
 
@@ -94,15 +96,14 @@ def _table(model: Mapping[str, object], added: list[Mapping[str, object]], ends:
         ids[text] = _integer(entry.get("id"), text)
         if not entry.get("special") and text.isspace():
             blank.append(text)
-        _check_rules(text, entry)
+        if entry.get("single_word"):
+            raise UnsupportedModelError(f"the token {text!r} is only meant as a word", "supported are tokens anywhere")
     ids |= {text: token_id for text, token_id in tokens.items() if token_id in ends}
     return token_table(tokens=tokens, added=ids, blank=blank, merges=_merges(model))
 
 
-def _check_rules(text: str, entry: Mapping[str, object]) -> None:
-    for rule in ("lstrip", "rstrip", "single_word"):
-        if entry.get(rule):
-            raise UnsupportedModelError(f"the token {text!r} has the rule {rule}", "supported are tokens without it")
+def _with_rule(added: list[Mapping[str, object]], rule: str) -> frozenset[str]:
+    return frozenset(str(entry["content"]) for entry in added if entry.get(rule))
 
 
 def _merges(model: Mapping[str, object]) -> Iterator[Merge]:

@@ -42,6 +42,4 @@ class StreamDecoder:
 
     def flush(self) -> str:
         """Return what still waits, as U+FFFD, and begin anew."""
-        text = self._decoder.decode(b"", final=True)
-        self._decoder.reset()
-        return text
+        return self._decoder.decode(b"", final=True)

@@ -40,6 +40,8 @@ class Tokenizer:
         self.bos_id = vocabulary.bos_id
         self.start_ids = (vocabulary.bos_id,) if vocabulary.adds_bos and vocabulary.bos_id is not None else ()
         self._encoder = vocabulary.build()
+        self._takes_white_before = vocabulary.takes_white_before
+        self._takes_white_after = vocabulary.takes_white_after
         self._control_ids = dict(table.control)
         self._ordinary_ids = dict(table.ordinary)
         self._bytes_of = {token_id: unspell(token) for token, token_id in table.ordinary.items()}
@@ -110,14 +112,16 @@ class Tokenizer:
         """
         ids: list[int] = []
         texts: list[str] = []
+        last = ""
         for segment in segments:
             if not segment.is_control:
                 texts.append(segment.text)
                 continue
-            ids += self.encode("".join(texts))
-            texts.clear()
+            ids += self.encode(self._between(last, "".join(texts), segment.text))
             ids.append(self._control_id(segment.text))
-        return ids + self.encode("".join(texts))
+            texts.clear()
+            last = segment.text
+        return ids + self.encode(self._between(last, "".join(texts), ""))
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of tokens, control tokens spelled out; bytes that are not UTF-8 become U+FFFD.
@@ -149,6 +153,12 @@ class Tokenizer:
         if token_id is None:
             raise UsageError(f"the vocabulary has no token {token!r}", "name a token of this model")
         return token_id
+
+    def _between(self, before: str, text: str, after: str) -> str:
+        """Take away the white space that belongs to the control tokens around a text."""
+        if before in self._takes_white_after:
+            text = text.lstrip()
+        return text.rstrip() if after in self._takes_white_before else text
 
     def _control_id(self, text: str) -> int:
         if text not in self._control_ids:

@@ -52,6 +52,8 @@ class Vocabulary:
         bos_id: the token that begins a sequence, where there is one.
         adds_bos: a prompt that no template made begins with it.
         stop_ids: the tokens that end a reply.
+        takes_white_before: control tokens that white space before them belongs to.
+        takes_white_after: control tokens that white space after them belongs to.
     """
 
     tokens: TokenTable
@@ -61,6 +63,8 @@ class Vocabulary:
     bos_id: int | None
     adds_bos: bool
     stop_ids: frozenset[int]
+    takes_white_before: frozenset[str] = frozenset()
+    takes_white_after: frozenset[str] = frozenset()
 
     def build(self) -> tokenizers.Tokenizer:
         """Return an encoder of ordinary tokens for the tokenizers library.
