@@ -79,17 +79,24 @@ def check_reader(read: Callable[[bytes], None], damaged: Iterator[bytes]) -> Cou
     tracemalloc.start()
     try:
         for data in damaged:
-            before = tracemalloc.get_traced_memory()[0]
-            tracemalloc.reset_peak()
-            start = time.process_time()
-            outcomes[_outcome(read, data)] += 1
-            seconds = time.process_time() - start
-            memory = tracemalloc.get_traced_memory()[1] - before
-            assert memory <= MOST_MEMORY_PER_BYTE * len(data) + FREE_MEMORY_BYTES, (memory, data)
-            assert seconds <= MOST_SECONDS, (seconds, data)
+            outcome, is_modest = _measured(read, data)
+            # Python's own tables grow at times, whoever runs; what the reader takes, it takes again
+            assert is_modest or _measured(read, data)[1], f"takes too much memory or time: {data!r}"
+            outcomes[outcome] += 1
     finally:
         tracemalloc.stop()
     return outcomes
+
+
+def _measured(read: Callable[[bytes], None], data: bytes) -> tuple[str, bool]:
+    """The outcome, and whether memory and time stayed within their bounds."""
+    before = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
+    start = time.process_time()
+    outcome = _outcome(read, data)
+    seconds = time.process_time() - start
+    memory = tracemalloc.get_traced_memory()[1] - before
+    return outcome, memory <= MOST_MEMORY_PER_BYTE * len(data) + FREE_MEMORY_BYTES and seconds <= MOST_SECONDS
 
 
 def _outcome(read: Callable[[bytes], None], data: bytes) -> str:

@@ -126,8 +126,20 @@ def test_offsets_that_are_no_range_of_the_right_length_are_refused(offsets: obje
     assert "'b'" in refuse(changed("b", data_offsets=offsets))
 
 
+def test_numbers_of_thousands_of_digits_are_refused() -> None:
+    # the most digits that Python reads; a sum of such numbers could not be written into an error
+    most = 10**4300 - 1
+    assert "data_offsets of tensor 'b'" in refuse(changed("b", data_offsets=[most - 8, most]))
+    assert "the shape of tensor 'b'" in refuse(changed("b", shape=[0, most]))
+
+
+def test_eight_dimensions_are_read_and_nine_refused() -> None:
+    assert len(read(changed("b", shape=[4, *[1] * 7]))) == 2
+    assert "the shape of tensor 'b'" in refuse(changed("b", shape=[4, *[1] * 8]))
+
+
 @pytest.mark.parametrize(
-    "shape", [[5], [-4], [4.0], ["4"], [True, 4], None, 4, [2**63], [2**32, 2**32], [0, 2**64], [1] * 9, [4, None]]
+    "shape", [[5], [-4], [4.0], ["4"], [True, 4], None, 4, [2**63], [2**32, 2**32], [0, 2**64], [4, None]]
 )
 def test_a_shape_that_is_none_or_of_another_size_is_refused(shape: object) -> None:
     assert "'b'" in refuse(changed("b", shape=shape))

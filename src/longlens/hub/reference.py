@@ -47,8 +47,8 @@ _PATH_ENDINGS = (".gguf", ".safetensors", ".json")
 def parse_reference(text: str) -> ModelReference:
     """Read a model reference.
 
-    What exists on this machine is a path, before anything else but the word `pocket` (write `./pocket` for a folder of
-    that name). `org/repo` is a repository unless a folder `org` is here; `hf:org/repo` always is one.
+    `org/repo` is a repository unless a folder `org` is here, in which case it is a path, and so is everything else;
+    `hf:org/repo` is always a repository. For a folder that is called pocket, write `./pocket`.
 
     Args:
         text: "path", "org/repo[:quant]", "hf:org/repo[:quant]", "hf.co/org/repo[:quant]" or "pocket".
@@ -64,7 +64,7 @@ def parse_reference(text: str) -> ModelReference:
         if text.startswith(prefix):
             return _repository(text.removeprefix(prefix).rstrip("/"), text)
     match = _REPOSITORY.fullmatch(text)
-    if os.path.lexists(text) or match is None or text.endswith(_PATH_ENDINGS) or os.path.isdir(text.split("/")[0]):
+    if match is None or text.endswith(_PATH_ENDINGS) or os.path.isdir(text.split("/")[0]):
         return LocalReference(Path(text))
     return HubReference(match["repository"], match["quant"])
 
