@@ -20,7 +20,7 @@ from longlens.model.config_huggingface import read_huggingface_config
 from longlens.model.mla import AttentionPolicy
 from longlens.model.needs import parameter_needs
 from longlens.model.state import SequenceChunk
-from longlens.model.step import StepTrace
+from longlens.model.trace import StepTrace
 from longlens.model.transformer import Transformer
 from longlens.weights.expert_store import ResidentExperts
 from longlens.weights.names import Arrangement, tensor_name

@@ -127,3 +127,17 @@ def test_a_cuda_device_gives_the_logits_of_the_cpu(model: LoadedModel) -> None:
         *_, finished = cuda.generate(PROMPT, SamplingParams(max_tokens=8, temperature=0.8, seed=1))
     assert difference <= 2e-4
     assert isinstance(finished, Finished)
+
+
+def test_watching_selections_changes_no_token_and_sees_every_full_layer(model: LoadedModel) -> None:
+    params = SamplingParams(max_tokens=5, ignore_eos=True)
+    prompt = "def main " * 12
+    seen: list[tuple[int, list[int]]] = []
+    asking = Asking(on_selection=lambda layer, positions_K: seen.append((layer, positions_K.tolist())))
+    answers = [[repr(event) for event in model.generate(prompt, params, each)][:-1] for each in (None, asking)]
+    assert answers[0] == answers[1]
+    assert model.config.indexer is not None
+    assert [layer for layer, _ in seen] == list(model.config.indexer.full_layers) * 5
+    num_prompt_tokens = len(model.encode(prompt).token_ids)
+    assert all(max(positions) < num_prompt_tokens + 5 for _, positions in seen)
+    assert {len(positions) for _, positions in seen} == {model.config.indexer.index_topk}

@@ -36,7 +36,7 @@ class FakeModel:
         self.between_layers = lambda: None
         self.nan_after = None  # a token id after which all logits are NaN
 
-    def forward(self, chunks, *, is_cancelled=lambda: False):
+    def forward(self, chunks, *, is_cancelled=lambda: False, trace=None):
         shapes = [(chunk.first_position, len(chunk.token_ids)) for chunk in chunks]
         self.calls.append(shapes)
         states = [self._first_state(chunk) for chunk in chunks]

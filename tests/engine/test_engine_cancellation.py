@@ -114,7 +114,7 @@ def test_cancelling_from_another_thread_takes_effect_within_half_a_second(make_w
 def test_a_model_that_stops_unasked_is_an_error(make_world):
     world = make_world()
 
-    def forward(chunks, *, is_cancelled):
+    def forward(chunks, *, is_cancelled, trace):
         raise CancelledError("a step was cancelled", "nobody asked")
 
     world.model.forward = forward

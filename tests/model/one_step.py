@@ -11,7 +11,8 @@ from torch import Tensor
 from longlens.model.config import RopeConfig
 from longlens.model.index_share import IndexShare
 from longlens.model.rope import RotaryTable
-from longlens.model.step import NoTrace, Span, Step, StepTrace
+from longlens.model.step import Span, Step
+from longlens.model.trace import NoTrace, StepTrace
 from tests.golden_models import ListState
 
 ROPE = RopeConfig(theta=10000.0, dim=8, is_interleaved=True)

@@ -51,17 +51,19 @@ RECORDED = [
 
 @pytest.mark.parametrize(("case", "layer"), RECORDED)
 def test_a_layer_alone_selects_what_transformers_selects_from_the_same_inputs(case: str, layer: int) -> None:
-    golden, config, arrays = np.load(GOLDEN / f"{case}.npz"), golden_config(case), case_weights(case)
+    with np.load(GOLDEN / f"{case}.npz") as golden:
+        length = int(golden["inputs/length"])
+        hidden, latent = (torch.from_numpy(golden[f"inputs/{kind}/{layer}"]) for kind in ("attention", "query_latent"))
+        theirs = golden[f"{length}/positions/{layer}"]
+    config, arrays = golden_config(case), case_weights(case)
     assert config.indexer is not None
     assert isinstance(config.attention, MlaConfig)
     prefix = f"model.layers.{layer}.self_attn.indexer."
     names = ("wq_b.weight", "wk.weight", "k_norm.weight", "k_norm.bias", "weights_proj.weight")
     weights = IndexerWeights(*(torch.from_numpy(arrays[prefix + name]) for name in names))
     indexer = Indexer(config.indexer, config.attention.qk_rope_head_dim, layer, weights, KERNELS)
-    length = int(golden["inputs/length"])
-    hidden, latent = (torch.from_numpy(golden[f"inputs/{kind}/{layer}"]) for kind in ("attention", "query_latent"))
     (selected,) = indexer.select(step_of([length], rope=config.rope), hidden, latent)
-    np.testing.assert_array_equal(np.sort(selected.numpy()), np.sort(golden[f"{length}/positions/{layer}"]))
+    np.testing.assert_array_equal(np.sort(selected.numpy()), np.sort(theirs))
 
 
 def test_scores_are_the_published_formula() -> None:

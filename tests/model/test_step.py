@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from longlens.model.step import NoTrace, Span
+from longlens.model.step import Span
 from tests.golden_models import ListState
 from tests.model.one_step import step_of
 
@@ -18,9 +18,3 @@ def test_spans_of_a_step_lie_one_after_another() -> None:
     assert [(span.first_row, span.stop_row) for span in step.spans] == [(0, 4), (4, 5), (5, 7)]
     assert step.angles.cos_TR.shape == (7, 4)
     assert torch.equal(step.angles.cos_TR[4], step_of([1], starts=[9]).angles.cos_TR[0])
-
-
-def test_without_a_trace_choices_stay_as_they_are() -> None:
-    chosen = torch.tensor([[0, 2]])
-    assert NoTrace().selection(0, 0, chosen) is chosen
-    assert NoTrace().experts(0, chosen) is chosen

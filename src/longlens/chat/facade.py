@@ -37,12 +37,15 @@ class Asking:
         rules: applied to the logits of every token.
         cancel: raise it to stop within half a second; what was finished is kept.
         on_progress: called after each prefill chunk with the tokens read so far and all of them.
+        on_selection: called for every token that is sampled from, once for each full layer, with the layer's number and
+            the positions [K] (int32, -1 padded) that it attended to. Watching changes no token.
     """
 
     chat: ChatOptions = field(default_factory=ChatOptions)
     rules: Sequence[LogitsRule] = ()
     cancel: CancelFlag = field(default_factory=CancelFlag)
     on_progress: Callable[[int, int], None] | None = None
+    on_selection: Callable[[int, Tensor], None] | None = None
 
 
 def load(
@@ -143,7 +146,12 @@ class LoadedModel:
         asking = asking or Asking()
         encoded = self.encode(prompt, asking.chat)
         request = Request(
-            encoded.token_ids, params or SamplingParams(), asking.rules, asking.cancel, asking.on_progress
+            encoded.token_ids,
+            params or SamplingParams(),
+            asking.rules,
+            asking.cancel,
+            asking.on_progress,
+            asking.on_selection,
         )
         return self._told(self.opened.engine.generate(request), encoded)
 
@@ -207,7 +215,11 @@ class Session:
         asking = asking or Asking()
         prompt = self._model.opened.conversation.prompt_of_tokens(self.tokens, asking.chat.tools)
         events = self._inner.generate(
-            params or SamplingParams(), rules=asking.rules, cancel=asking.cancel, on_progress=asking.on_progress
+            params or SamplingParams(),
+            rules=asking.rules,
+            cancel=asking.cancel,
+            on_progress=asking.on_progress,
+            on_selection=asking.on_selection,
         )
         return iter(AnswerStream(events, prompt, self._model.opened))
 

@@ -172,7 +172,8 @@ class StepLoop:
             context = sequence.context
             end = context.cache.length + num_tokens
             wanted: WantedRows = "last" if end == len(context.token_ids) else "none"
-            parts.append(StepPart(context.cache, context.token_ids[context.cache.length : end], wanted))
+            token_ids = context.token_ids[context.cache.length : end]
+            parts.append(StepPart(context.cache, token_ids, wanted, sequence.request.on_selection))
         started = self._clock()
         try:
             logits = run_step(

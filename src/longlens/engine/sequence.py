@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from torch import Tensor
+
 from longlens.engine.sampling import LogitsRule, Sampler, SamplingParams
 from longlens.engine.token_context import TokenContext
 from longlens.engine.turn_record import FinishReason, TurnRecord
@@ -40,6 +42,8 @@ class Request:
         rules: applied to the logits of every token of the answer, in this order.
         cancel: raise it to stop within half a second; what was finished is kept.
         on_progress: called after each step that reads, with the tokens read so far and all that this request reads.
+        on_selection: called for every token that is sampled from, once for each full layer, with the layer's number and
+            the positions [K] (int32, -1 padded) that the token attended to. Watching changes no token.
     """
 
     token_ids: Sequence[int] = ()
@@ -47,6 +51,7 @@ class Request:
     rules: Sequence[LogitsRule] = ()
     cancel: CancelFlag = field(default_factory=CancelFlag)
     on_progress: Callable[[int, int], None] | None = None
+    on_selection: Callable[[int, Tensor], None] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "token_ids", tuple(self.token_ids))

@@ -96,13 +96,14 @@ class EngineSession:
         rules: Sequence[LogitsRule] = (),
         cancel: CancelFlag | None = None,
         on_progress: Callable[[int, int], None] | None = None,
+        on_selection: Callable[[int, Tensor], None] | None = None,
     ) -> Generator[TokenEvent | FinishedEvent, None, None]:
         """Answer: sample tokens after the last one and append them.
 
         The request is checked now and runs as events are asked for; closing the iterator ends the answer, and what it
         has appended stays. Arguments and errors are those of `Engine.generate`.
         """
-        request = Request((), sampling, tuple(rules), cancel or CancelFlag(), on_progress)
+        request = Request((), sampling, tuple(rules), cancel or CancelFlag(), on_progress, on_selection)
         return self._loop.stream(request, self._context, keeps_context=True)
 
     def fork(self) -> EngineSession:

@@ -13,6 +13,8 @@ from longlens.cache.sequence_cache import SequenceCache
 from longlens.model.state import CausalModel, SequenceChunk, never_cancelled
 
 WantedRows = Literal["none", "last", "all"]
+# A full layer's number, and the positions [K], -1 padded, that one token attends to from it on.
+SelectionObserver = Callable[[int, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,40 @@ class StepPart:
         cache: its rows so far.
         token_ids: tokens whose rows are computed, from position `cache.length` on.
         wanted: the rows whose logits are wanted.
+        on_selection: told, once the step has succeeded, what the last row selected, if its logits are wanted.
     """
 
     cache: SequenceCache
     token_ids: Sequence[int]
     wanted: WantedRows
+    on_selection: SelectionObserver | None = None
+
+
+class _LastSelections:
+    """A step trace that keeps the last row's selections of the parts that want them, and changes nothing."""
+
+    def __init__(self, parts: Sequence[StepPart]) -> None:
+        self._wanting = {
+            span for span, part in enumerate(parts) if part.on_selection is not None and part.wanted != "none"
+        }
+        self._kept: list[tuple[int, int, Tensor]] = []
+
+    def selection(self, layer: int, span: int, positions_TK: Tensor) -> Tensor:
+        """Keep the last row."""
+        if span in self._wanting:
+            self._kept.append((span, layer, positions_TK[-1]))
+        return positions_TK
+
+    def experts(self, layer: int, expert_ids_TA: Tensor) -> Tensor:  # noqa: ARG002
+        """Keep nothing."""
+        return expert_ids_TA
+
+    def tell(self, parts: Sequence[StepPart]) -> None:
+        """Hand on what was kept."""
+        for span, layer, positions_K in self._kept:
+            observer = parts[span].on_selection
+            if observer is not None:
+                observer(layer, positions_K)
 
 
 def run_step(
@@ -49,22 +80,24 @@ def run_step(
 
         After any exception no part has changed.
     """
+    trace = _LastSelections(parts)
     try:
         chunks = []
         for part in parts:
             part.cache.reserve(len(part.token_ids))
             chunks.append(SequenceChunk(part.token_ids, part.cache.length, part.cache))
         with torch.inference_mode():
-            hidden_TD = model.forward(chunks, is_cancelled=is_cancelled)
+            hidden_TD = model.forward(chunks, is_cancelled=is_cancelled, trace=trace)
             logits = _wanted_logits(model, parts, hidden_TD)
         if hidden_TD.is_cuda:
             torch.cuda.synchronize(hidden_TD.device)  # so that the caller's clock sees the work, and faults land here
         for part in parts:
             part.cache.commit(len(part.token_ids))
-        return logits
     finally:
         for part in parts:
             part.cache.drop_uncommitted()
+    trace.tell(parts)
+    return logits
 
 
 def _wanted_logits(model: CausalModel, parts: Sequence[StepPart], hidden_TD: Tensor) -> list[Tensor]:

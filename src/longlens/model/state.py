@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from longlens.kernels.interface import CachedRows
+    from longlens.model.trace import StepTrace
 
 CacheKind = Literal["latent", "index_key", "key", "value"]
 CacheElement = Literal["bf16", "f16", "f32"]
@@ -131,12 +132,19 @@ class CausalModel(Protocol):
         """Rows of the logits' last axis."""
         ...
 
-    def forward(self, chunks: Sequence[SequenceChunk], *, is_cancelled: Callable[[], bool] = never_cancelled) -> Tensor:
+    def forward(
+        self,
+        chunks: Sequence[SequenceChunk],
+        *,
+        is_cancelled: Callable[[], bool] = never_cancelled,
+        trace: StepTrace | None = None,
+    ) -> Tensor:
         """Run one step over the chunks of several sequences.
 
         Args:
             chunks: one per sequence; their tokens are packed in this order.
             is_cancelled: looked at between layers.
+            trace: sees, and may replace, selections and expert choices.
 
         Returns:
             hidden_TD after the final norm, T = all tokens of all chunks.

@@ -15,7 +15,8 @@ from longlens.model.index_share import IndexShare
 from longlens.model.layer import DecoderLayer
 from longlens.model.rope import RotaryTable
 from longlens.model.state import CacheSpec, SequenceChunk, never_cancelled
-from longlens.model.step import NoTrace, Span, Step, StepTrace
+from longlens.model.step import Span, Step
+from longlens.model.trace import NoTrace, StepTrace
 
 
 @dataclass(frozen=True)
