@@ -25,7 +25,7 @@ WITHOUT_MIRROR = {
 }
 
 # Folders of tests/ that mirror nothing: what holds across floors.
-ACROSS_FLOORS = frozenset({"house", "golden", "journeys", "fixtures"})
+ACROSS_FLOORS = frozenset({"house", "agreement", "golden", "journeys", "fixtures"})
 
 # Written in pieces, so that this file does not refuse itself.
 MACHINE_PATH = re.compile(rb"(?<![\w./~-])/(?:" + b"|".join((b"work", b"home", b"root", b"Users")) + rb")/\w")
@@ -37,6 +37,14 @@ def repository_files() -> list[str]:
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listing = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True).stdout.decode()
     return sorted({name for name in listing.split("\0") if name and (REPOSITORY / name).is_file()})
+
+
+def text_of(name: str) -> str:
+    """The text of a file of the repository; nothing if it is not text."""
+    try:
+        return (REPOSITORY / name).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return ""
 
 
 def python_files(files: Iterable[str], folder: str) -> list[str]:
