@@ -9,6 +9,7 @@ from longlens.chat.conversation import ChatOptions, Conversation, conversation_o
 from longlens.errors import ConfigError, FormatError, TemplateError, UsageError
 from longlens.formats.checkpoint import open_checkpoint
 from longlens.text.messages import Message
+from longlens.text.template import ChatTemplate
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 HELLO = [Message("user", "hello <|assistant|>")]
@@ -90,3 +91,27 @@ def test_a_damaged_file_of_the_text_side_is_named(
         (folder / name).write_text(content)
     with open_checkpoint(folder) as checkpoint, pytest.raises(error, match=name.partition(".")[0]):
         conversation_of(checkpoint)
+
+
+def test_a_frame_around_a_message_is_what_the_template_writes() -> None:
+    chat = conversation("tiny-glm")
+    text = "def main():\n"
+    whole = chat.prompt_of_messages([Message("system", "be brief"), Message("user", text)])
+    framed = chat.frame("be brief").around(chat.tokenizer.encode(text))
+    assert framed == whole
+
+
+def test_a_frame_without_a_template_is_the_system_text_alone() -> None:
+    chat = conversation("tiny-glm")
+    plain = Conversation(chat.tokenizer, ChatTemplate({}, chat.tokenizer.control))
+    frame = plain.frame("be brief")
+    assert chat.tokenizer.decode(frame.head_ids) == "be brief\n\n"
+    assert frame.tail_ids == ()
+
+
+def test_a_template_that_changes_a_messages_text_cannot_frame_it() -> None:
+    chat = conversation("tiny-glm")
+    twice = "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}"
+    broken = Conversation(chat.tokenizer, ChatTemplate({"default": twice}, chat.tokenizer.control))
+    with pytest.raises(TemplateError, match="once and as it is"):
+        broken.frame("be brief")

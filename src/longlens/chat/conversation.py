@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from longlens.errors import ConfigError, FormatError, UsageError
+from longlens.errors import ConfigError, FormatError, TemplateError, UsageError
 from longlens.formats.checkpoint import Checkpoint
 from longlens.text.messages import Message, Role, Tool
 from longlens.text.reply import THINK, opens_reasoning
+from longlens.text.segments import Segment
 from longlens.text.template import ChatTemplate, templates_of_checkpoint, templates_of_gguf
 from longlens.text.tokenizer import Tokenizer
 
+# Stands for a message while its frame is found: letters only, so that no template trims or breaks it.
+_STAND_IN = "LonglensPutsTheMessageHere"
 _SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
@@ -24,6 +27,19 @@ class Prompt:
     token_ids: tuple[int, ...]
     starts_in_reasoning: bool
     tools: tuple[Tool, ...] = ()
+
+
+@dataclass(frozen=True)
+class PromptFrame:
+    """What a chat template writes around one message: token ids before and after it."""
+
+    head_ids: tuple[int, ...]
+    tail_ids: tuple[int, ...]
+    starts_in_reasoning: bool
+
+    def around(self, token_ids: Sequence[int]) -> Prompt:
+        """Put a message's token ids into the frame."""
+        return Prompt((*self.head_ids, *token_ids, *self.tail_ids), self.starts_in_reasoning)
 
 
 @dataclass(frozen=True)
@@ -65,6 +81,37 @@ class Conversation:
         options = options or ChatOptions()
         segments = self.template.render(messages, tools=options.tools, options=options.template)
         return Prompt(tuple(self.tokenizer.encode_rendered(segments)), opens_reasoning(segments), options.tools)
+
+    def frame(self, system_text: str, options: ChatOptions | None = None) -> PromptFrame:
+        """Find what stands around a user message, for messages that are tokenised piece by piece.
+
+        Without a chat template, the system text stands before the message and nothing after it.
+
+        Raises:
+            TemplateError: the template does not write a message's text as it is, once.
+        """
+        if not self.template.exists:
+            return PromptFrame((*self.tokenizer.start_ids, *self.tokenizer.encode(f"{system_text}\n\n")), (), False)
+        options = options or ChatOptions()
+        messages = [Message("system", system_text), Message("user", _STAND_IN)]
+        segments = self.template.render(messages, tools=options.tools, options=options.template)
+        found = [
+            (number, segment.text.partition(_STAND_IN))
+            for number, segment in enumerate(segments)
+            if _STAND_IN in segment.text
+        ]
+        if len(found) != 1 or found[0][1][2].count(_STAND_IN):
+            raise TemplateError(
+                "the chat template does not write a message's text once and as it is",
+                "a pack cannot be framed by it; put a plainer template into chat_template.jinja beside the checkpoint",
+            )
+        number, (before, _, after) = found[0]
+        encode = self.tokenizer.encode_rendered
+        return PromptFrame(
+            tuple(encode([*segments[:number], Segment(before)])),
+            tuple(encode([Segment(after), *segments[number + 1 :]])),
+            opens_reasoning(segments),
+        )
 
     def prompt_of_tokens(self, token_ids: Sequence[int], tools: tuple[Tool, ...] = ()) -> Prompt:
         """Take token ids as they are."""

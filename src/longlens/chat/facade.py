@@ -25,7 +25,7 @@ from longlens.plan.plan import ComputeElement, Plan
 from longlens.plan.planner import Wishes
 from longlens.text.messages import Message
 
-Prompted = str | Sequence[Message | Mapping[str, str]]
+Prompted = str | Prompt | Sequence[Message | Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class LoadedModel:
         return self.opened.plan
 
     def encode(self, prompt: Prompted, options: ChatOptions | None = None) -> Prompt:
-        """Turn text (taken as it is) or messages (through the chat template) into a prompt.
+        """Turn text (taken as it is) or messages (through the chat template) into a prompt; a prompt is one already.
 
         A message is a `Message`, or a mapping with `role` and `content`.
 
@@ -118,6 +118,8 @@ class LoadedModel:
             TemplateError: the checkpoint has no chat template, or it refuses the messages.
             UsageError: text that the vocabulary cannot spell, or template options for text.
         """
+        if isinstance(prompt, Prompt):
+            return prompt
         conversation = self.opened.conversation
         if not isinstance(prompt, str):
             return conversation.prompt_of_messages([message_of(turn) for turn in prompt], options)
