@@ -120,6 +120,10 @@ def test_frequency_four_and_offset_three_alone_give_the_schedule_of_glm_5_2() ->
     assert full_layers(read(without(GLM_5_2, "indexer_types"))) == GLM_5_2_FULL_LAYERS
 
 
+def test_a_frequency_without_an_offset_has_offset_two() -> None:
+    assert full_layers(read(without(GLM_5_2, "indexer_types", "index_skip_topk_offset"))) == (0, *range(1, 78, 4))
+
+
 def test_an_entry_for_the_draft_layer_after_the_decoders_is_dropped() -> None:
     assert full_layers(read(GLM_5_2, indexer_types=[*GLM_5_2["indexer_types"], "full"])) == GLM_5_2_FULL_LAYERS
 
@@ -301,3 +305,11 @@ def test_any_mutated_configuration_is_read_or_refused_with_fault_and_mend(data: 
     if result.rope.dim < 1024:
         assert frequencies_of(result.rope).shape == (result.rope.dim // 2,)
         assert amplitude_of(result.rope) > 0
+
+
+@pytest.mark.parametrize("spelling", ["num_experts", "num_local_experts"])
+def test_a_second_spelling_of_the_expert_count_must_agree(spelling: str) -> None:
+    config = CASES["glm_topk8"]
+    assert read({**config, spelling: config["n_routed_experts"]}).moe is not None
+    with pytest.raises(ConfigError, match=spelling):
+        read({**config, spelling: 4})

@@ -51,8 +51,6 @@ _WITHOUT_EFFECT = frozenset(
         "aux_loss_alpha",
         "seq_aux",
         "moe_router_dtype",
-        "num_local_experts",
-        "num_experts",
         "index_share_for_mtp_iteration",
         "auto_map",
         "is_llama_config",
@@ -183,7 +181,7 @@ def _moe(keys: KeyReader, layers: int) -> MoeConfig:
     keys.choice("scoring_func", ("sigmoid",), default="sigmoid")
     keys.choice("topk_method", ("noaux_tc",), default="noaux_tc")
     return MoeConfig(
-        n_routed_experts=keys.integer("n_routed_experts"),
+        n_routed_experts=_num_experts(keys),
         num_experts_per_tok=keys.integer("num_experts_per_tok"),
         n_shared_experts=keys.integer("n_shared_experts", least=0),
         moe_intermediate_size=keys.integer("moe_intermediate_size"),
@@ -193,6 +191,14 @@ def _moe(keys: KeyReader, layers: int) -> MoeConfig:
         routed_scaling_factor=keys.number("routed_scaling_factor"),
         is_sparse=_sparse_layers(keys, layers),
     )
+
+
+def _num_experts(keys: KeyReader) -> int:
+    number = keys.integer("n_routed_experts")
+    for second_spelling in ("num_experts", "num_local_experts"):
+        if keys.has(second_spelling) and keys.integer(second_spelling) != number:
+            raise keys.refuse(second_spelling, keys.value(second_spelling), f"{number}, as n_routed_experts says")
+    return number
 
 
 def _sparse_layers(keys: KeyReader, layers: int) -> tuple[bool, ...]:

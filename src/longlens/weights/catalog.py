@@ -86,9 +86,13 @@ def build_catalog(needs: Iterable[ParameterNeed], tensors: Mapping[str, TensorIn
     _check_kv_b_pairs(sources)
     used = {name for source in sources.values() for name in _names_of(source)}
     rest = [name for name in tensors if name not in used]
-    ignored = tuple(name for name in rest if WITHOUT_EFFECT.fullmatch(name) or is_indexer_tensor(name))
-    unknown = tuple(name for name in rest if name not in set(ignored))
+    ignored = tuple(name for name in rest if _is_ignored(name))
+    unknown = tuple(name for name in rest if not _is_ignored(name))
     return Catalog(sources, unknown, ignored, has_mtp)
+
+
+def _is_ignored(name: str) -> bool:
+    return WITHOUT_EFFECT.fullmatch(name) is not None or is_indexer_tensor(name)
 
 
 def _names_of(source: ParameterSource) -> Iterator[str]:
