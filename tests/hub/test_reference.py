@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,13 +115,30 @@ def test_a_missing_path_that_is_like_nothing_says_so() -> None:
         resolve_local(LocalReference(Path("x.gguf")))
 
 
-def test_a_repository_is_not_downloaded_and_says_how_to_do_it() -> None:
+def test_a_repository_that_was_not_pulled_says_how_to_do_it(here: Path) -> None:
     with pytest.raises(ModelNotFoundError) as caught:
-        resolve_local(HubReference(GLM, "Q4_K_M"))
-    assert "does not download" in caught.value.fault
-    assert f"hf download {GLM} --include '*Q4_K_M*'" in caught.value.mend
+        resolve_local(HubReference(GLM, "Q4_K_M"), cache=here)
+    assert caught.value.fault == f"{GLM}:Q4_K_M is not on this machine, or not whole"
+    assert caught.value.mend == f"longlens pull {GLM}:Q4_K_M"
 
 
-def test_pocket_does_not_exist_yet() -> None:
-    with pytest.raises(ModelNotFoundError, match="pocket does not come with this version"):
+def test_a_repository_that_was_pulled_leads_to_its_file(here: Path) -> None:
+    file = here / "models--a--b" / "snapshots" / "0" / "m-Q8_0.gguf"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert resolve_local(HubReference("a/b", "q8_0"), cache=here) == file
+
+
+def test_resolving_loads_no_http_client() -> None:
+    probe = "import sys, longlens.hub.reference; sys.exit(any(m.startswith('http') for m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
+
+
+def test_pocket_lies_in_the_package() -> None:
+    assert resolve_local(PocketReference()).read_bytes()[:4] == b"GGUF"
+
+
+def test_a_package_without_pocket_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("longlens.hub.reference.POCKET_FILE", tmp_path / "pocket.gguf")
+    with pytest.raises(ModelNotFoundError, match="embedded model is missing"):
         resolve_local(PocketReference())

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from huggingface_hub import constants
+
 from longlens.errors import ModelNotFoundError, UsageError
+from longlens.hub.cached import find_cached, repository_folder
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,9 @@ class HubReference:
     repository: str
     quant: str | None = None
 
+    def __str__(self) -> str:
+        return f"{self.repository}:{self.quant}" if self.quant else self.repository
+
 
 @dataclass(frozen=True)
 class PocketReference:
@@ -38,6 +44,7 @@ class PocketReference:
 
 ModelReference = LocalReference | HubReference | PocketReference
 
+POCKET_FILE = Path(__file__).parents[1] / "pocket" / "pocket.gguf"
 _PREFIXES = ("hf:", "https://hf.co/", "https://huggingface.co/", "hf.co/", "huggingface.co/")
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _REPOSITORY = re.compile(rf"(?P<repository>{_WORD}/{_WORD})(?::(?P<quant>{_WORD}))?")
@@ -69,26 +76,34 @@ def parse_reference(text: str) -> ModelReference:
     return HubReference(match["repository"], match["quant"])
 
 
-def resolve_local(reference: ModelReference) -> Path:
-    """Lead a reference to a file or folder on this machine.
+def resolve_local(reference: ModelReference, *, cache: Path | None = None) -> Path:
+    """Lead a reference to a file or folder on this machine, without a network.
+
+    Args:
+        reference: what was asked for.
+        cache: where repositories lie; None is the cache that is shared with other programs (HF_HUB_CACHE or HF_HOME).
 
     Raises:
-        ModelNotFoundError: the path does not exist (the nearest name in its folder is given), or the model would have
-            to be downloaded, which this version cannot do.
+        ModelNotFoundError: the path does not exist (the nearest name in its folder is given), or the repository's model
+            was not pulled yet, or not wholly.
+        UsageError: several models of the repository have the quantisation.
     """
     if isinstance(reference, LocalReference):
         if not os.path.exists(reference.path):
             raise _missing(reference.path)
         return reference.path
     if isinstance(reference, PocketReference):
-        raise ModelNotFoundError(
-            "the model pocket does not come with this version of longlens", "name a .gguf file or a model's folder"
-        )
-    pattern = f" --include '*{reference.quant}*'" if reference.quant else ""
-    raise ModelNotFoundError(
-        f"{reference.repository} is on Hugging Face, and this version of longlens does not download",
-        f"run: hf download {reference.repository}{pattern} --local-dir FOLDER, and name FOLDER",
-    )
+        if not POCKET_FILE.is_file():
+            raise ModelNotFoundError(
+                f"the embedded model is missing: there is no file {POCKET_FILE}",
+                "install longlens again, or name a .gguf file or a model's folder",
+            )
+        return POCKET_FILE
+    folder = repository_folder(cache or Path(constants.HF_HUB_CACHE), reference.repository)
+    path = find_cached(folder, reference.repository, reference.quant)
+    if path is None:
+        raise ModelNotFoundError(f"{reference} is not on this machine, or not whole", f"longlens pull {reference}")
+    return path
 
 
 def _repository(name: str, text: str) -> HubReference:
