@@ -16,11 +16,14 @@ class CommandEntry(NamedTuple):
 
 COMMANDS: Mapping[str, CommandEntry] = MappingProxyType(
     {
+        "ask": CommandEntry("longlens.cli.ask", "answer a question about a repository, with the places looked at"),
+        "chat": CommandEntry("longlens.cli.chat", "talk with the model in the terminal"),
         "run": CommandEntry("longlens.cli.run", "answer one prompt"),
+        "pull": CommandEntry("longlens.cli.pull", "download a model from Hugging Face"),
         "inspect": CommandEntry("longlens.cli.inspect", "show what a checkpoint holds"),
     }
 )
 NOT_BUILT_YET = (
-    *("ask", "chat", "serve", "launch", "pull", "plan", "bench", "pack", "cache"),
+    *("serve", "launch", "plan", "bench", "pack", "cache"),
     *("doctor", "quantize", "tune", "eval", "why"),
 )

@@ -47,8 +47,10 @@ class SamplingWishes:
     seed: int | None
 
 
+_MODEL = "a .gguf file, a .safetensors file, a folder, org/repo:quant, or pocket"
+_REQUIRED_MODEL = click.option("-m", "--model", required=True, metavar="MODEL", help=_MODEL)
+_MODEL_OR_POCKET = click.option("-m", "--model", default="pocket", show_default=True, metavar="MODEL", help=_MODEL)
 _MODEL_OPTIONS = (
-    click.option("-m", "--model", required=True, metavar="MODEL", help="a .gguf file, a .safetensors file or a folder"),
     click.option("--device", metavar="auto|cpu|cuda[:N]", help="where to compute  [auto]"),
     click.option(
         "-ngl", "--gpu-layers", "--n-gpu-layers", "gpu_layers", type=int, metavar="N", help="layers on the GPU"
@@ -85,13 +87,21 @@ _SAMPLING_OPTIONS = (
 
 def model_options(command: Decorated) -> Decorated:
     """Give a command the options that say how a model is run; it receives them as `model_wishes`."""
+    return _with_model_options(command, _REQUIRED_MODEL)
 
+
+def model_options_or_pocket(command: Decorated) -> Decorated:
+    """The same for a command that runs the embedded model if none is named."""
+    return _with_model_options(command, _MODEL_OR_POCKET)
+
+
+def _with_model_options(command: Decorated, model: Callable[[Decorated], Decorated]) -> Decorated:
     def bundled(**values: object) -> object:
         names = ModelWishes.__dataclass_fields__
         wishes = ModelWishes(**{name: values.pop(name) for name in names})  # type: ignore[arg-type]
         return command(model_wishes=_checked(wishes), **values)
 
-    return _with_options(bundled, command, _MODEL_OPTIONS)
+    return _with_options(bundled, command, (model, *_MODEL_OPTIONS))
 
 
 def sampling_options(command: Decorated) -> Decorated:

@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from longlens.chat.conversation import ChatOptions
 from longlens.chat.facade import Asking, LoadedModel, Prompted
-from longlens.chat.opening import OpenedModel, Opening, open_model
+from longlens.chat.opening import OpenedModel, open_model
 from longlens.chat.request import Finished
+from longlens.cli.answer_writer import AnswerWriter
 from longlens.cli.interruption import Interruption, interruptible
 from longlens.cli.messages import print_note, print_warning
-from longlens.cli.model_options import (
-    ModelWishes,
-    SamplingWishes,
-    model_options,
-    read_logit_bias,
-    sampling_options,
-)
+from longlens.cli.model_options import ModelWishes, SamplingWishes, model_options, sampling_options
+from longlens.cli.opening import opening_of, print_start, read_template_options, sampling_params
 from longlens.cli.progress import PrefillProgress
 from longlens.cli.prompt_source import read_prompt
-from longlens.cli.start_log import end_line, pressure_line, start_lines
+from longlens.cli.start_log import end_line, pressure_line
 from longlens.engine.sampling import SamplingParams
 from longlens.errors import UsageError
 from longlens.machine import memory_pressure
-from longlens.plan.planner import Wishes
 from longlens.text.messages import Message
-from longlens.text.reply import ReasoningDelta, TextDelta, ToolCallDelta
 
 
 @dataclass(frozen=True)
@@ -62,17 +56,15 @@ def COMMAND(  # noqa: N802  (the name under which every command module offers it
     """Open the model, answer, report."""
     wishes = _run_wishes(options)
     with interruptible() as interruption:
-        opened = open_model(_opening(model_wishes))
+        opened = open_model(opening_of(model_wishes))
         with LoadedModel(opened) as model:
-            _print_start(opened, model_wishes, wishes)
+            print_start(opened, model_wishes, is_quiet=wishes.is_quiet)
             return _answer(model, sampling_params(sampling_wishes, opened), wishes, interruption)
 
 
 def _run_wishes(options: dict[str, Any]) -> RunWishes:
     if options["is_interactive"]:
-        raise UsageError(
-            "run answers one prompt and is not interactive", "leave out -i; longlens chat is not built yet"
-        )
+        raise UsageError("run answers one prompt and is not interactive", "leave out -i, or use longlens chat")
     prompt = read_prompt(options["prompt"], options["file"])
     if options["is_raw"] and (options["system"] is not None or options["template_options"] is not None):
         raise UsageError("--raw uses no chat template", "leave out --raw, or the system prompt and template options")
@@ -82,68 +74,8 @@ def _run_wishes(options: dict[str, Any]) -> RunWishes:
         is_raw=options["is_raw"],
         is_json=options["is_json"],
         is_quiet=options["is_quiet"],
-        template_options=_template_options(options["template_options"]),
+        template_options=read_template_options(options["template_options"]),
     )
-
-
-def _template_options(text: str | None) -> dict[str, object]:
-    try:
-        parsed = json.loads(text or "{}")
-    except ValueError as error:
-        raise UsageError(f"--chat-template-kwargs is not JSON: {error}", 'write {"enable_thinking": false}') from None
-    if not isinstance(parsed, dict):
-        raise UsageError("--chat-template-kwargs is not an object", 'write {"enable_thinking": false}')
-    return parsed
-
-
-def _opening(wishes: ModelWishes) -> Opening:
-    device = wishes.device or ("cpu" if wishes.gpu_layers == 0 else "auto")
-    return Opening(
-        reference=wishes.model,
-        device=device,
-        wishes=Wishes(
-            context=wishes.context or None,  # llama-cli's 0 is "the model's own"
-            compute_element=wishes.dtype,
-            cache_element=wishes.cache_type,
-            num_threads=wishes.threads,
-            chunk_tokens=wishes.chunk_tokens,
-        ),
-        is_strict=wishes.is_strict,
-    )
-
-
-def sampling_params(wishes: SamplingWishes, opened: OpenedModel) -> SamplingParams:
-    """What the command line says, and the checkpoint's defaults for the rest.
-
-    Raises:
-        UsageError: a value outside of its range.
-    """
-    defaults = opened.sampling_defaults
-
-    def chosen(wish: float | None, default: float) -> float:
-        return default if wish is None else wish
-
-    return SamplingParams(
-        max_tokens=None if wishes.max_tokens == -1 else wishes.max_tokens,  # llama-cli's -1 is "no limit"
-        temperature=chosen(wishes.temperature, defaults.temperature),
-        top_k=int(chosen(wishes.top_k, defaults.top_k)),
-        top_p=chosen(wishes.top_p, defaults.top_p),
-        min_p=chosen(wishes.min_p, defaults.min_p),
-        repetition_penalty=chosen(wishes.repetition_penalty, defaults.repetition_penalty),
-        frequency_penalty=chosen(wishes.frequency_penalty, 0.0),
-        presence_penalty=chosen(wishes.presence_penalty, 0.0),
-        logit_bias=read_logit_bias(wishes.logit_bias),
-        seed=None if wishes.seed == -1 else wishes.seed,
-    )
-
-
-def _print_start(opened: OpenedModel, model_wishes: ModelWishes, wishes: RunWishes) -> None:
-    for warning in opened.warnings:
-        print_warning(warning)
-    if wishes.is_quiet:
-        return
-    for line in start_lines(opened, model_wishes):
-        print_note(line)
 
 
 def _prompted(model: LoadedModel, wishes: RunWishes) -> Prompted:
@@ -154,44 +86,8 @@ def _prompted(model: LoadedModel, wishes: RunWishes) -> Prompted:
     return [*system, Message("user", wishes.prompt)]
 
 
-@dataclass
-class _Answer:
-    """The answer as it comes, on stdout or kept for JSON."""
-
-    is_json: bool
-    text: list[str] = field(default_factory=list)
-    reasoning: list[str] = field(default_factory=list)
-    calls: dict[int, dict[str, str]] = field(default_factory=dict)
-
-    def take(self, event: ReasoningDelta | TextDelta | ToolCallDelta) -> None:
-        if isinstance(event, TextDelta):
-            self.text.append(event.text)
-            self._show(event.text, sys.stdout)
-        elif isinstance(event, ReasoningDelta):
-            self.reasoning.append(event.text)
-            self._show(event.text, sys.stderr)
-        else:
-            call = self.calls.setdefault(event.index, {"id": event.id, "name": event.name, "arguments": ""})
-            call["arguments"] += event.arguments
-
-    def _show(self, text: str, stream: Any) -> None:
-        if not self.is_json:
-            stream.write(text)
-            stream.flush()
-
-    def end(self) -> None:
-        if self.is_json:
-            return
-        if self.reasoning:
-            print_note("")
-        for call in self.calls.values():
-            sys.stdout.write(("\n" if self.text else "") + json.dumps(call, ensure_ascii=False))
-        sys.stdout.write("\n")
-        sys.stdout.flush()
-
-
 def _answer(model: LoadedModel, params: SamplingParams, wishes: RunWishes, interruption: Interruption) -> int:
-    answer = _Answer(wishes.is_json)
+    answer = AnswerWriter(is_silent=wishes.is_json)
     before = memory_pressure()
     if not wishes.is_quiet:
         print_note(pressure_line("before prefill", before))
@@ -211,7 +107,7 @@ def _answer(model: LoadedModel, params: SamplingParams, wishes: RunWishes, inter
     return interruption.exit_code
 
 
-def _report(opened: OpenedModel, wishes: RunWishes, answer: _Answer, finished: Finished | None) -> None:
+def _report(opened: OpenedModel, wishes: RunWishes, answer: AnswerWriter, finished: Finished | None) -> None:
     after = memory_pressure()
     if after.vm_swap_bytes:
         print_warning(f"{after.vm_swap_bytes} bytes of this process are swapped out; a shorter --context helps")
@@ -225,7 +121,7 @@ def _report(opened: OpenedModel, wishes: RunWishes, answer: _Answer, finished: F
         sys.stdout.write("\n")
 
 
-def _as_json(opened: OpenedModel, answer: _Answer, finished: Finished) -> dict[str, object]:
+def _as_json(opened: OpenedModel, answer: AnswerWriter, finished: Finished) -> dict[str, object]:
     return {
         "text": "".join(answer.text),
         "reasoning": "".join(answer.reasoning),

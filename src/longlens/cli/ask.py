@@ -1,0 +1,177 @@
+"""`longlens ask`: a question about a repository."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from longlens.ask.answer import Preparation, RepositoryAnswer, RepositoryQuestion, answer, prepare
+from longlens.ask.report import pack_as_json, pack_lines, place_lines
+from longlens.chat.conversation import ChatOptions
+from longlens.chat.facade import Asking, LoadedModel
+from longlens.chat.opening import open_model
+from longlens.chat.request import Finished
+from longlens.cli.answer_writer import AnswerWriter
+from longlens.cli.data_folder import cache_folder
+from longlens.cli.interruption import Interruption, interruptible
+from longlens.cli.messages import print_note, print_warning
+from longlens.cli.model_options import ModelWishes, SamplingWishes, model_options_or_pocket, sampling_options
+from longlens.cli.opening import opening_of, print_start, read_template_options, sampling_params
+from longlens.cli.progress import PrefillProgress
+from longlens.cli.start_log import end_line, pressure_line
+from longlens.engine.sampling import SamplingParams
+from longlens.errors import ModelNotFoundError, UsageError
+from longlens.machine import memory_pressure
+
+DEFAULT_ANSWER_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class AskWishes:
+    """What the command line says about one question, beside model and sampling."""
+
+    root: Path
+    question: str
+    line_numbers: Any
+    log: tuple[str, bytes] | None
+    cache: Path | None
+    is_json: bool
+    is_quiet: bool
+    is_verbose: bool
+    template_options: dict[str, object]
+
+
+@click.command(
+    help="Answer a question about a repository, and show the files and lines that the model looked at.\n\n"
+    "PATH is the repository's folder, this one if it is left out."
+)
+@click.argument("words", nargs=-1, metavar="[PATH] QUESTION")
+@model_options_or_pocket
+@sampling_options
+@click.option("--log", "log_file", metavar="FILE", help="a log file to read last before the question")
+@click.option("--line-numbers", type=click.Choice(("all", "anchors", "none")), default="anchors", show_default=True)
+@click.option("--cache-dir", type=click.Path(file_okay=False, path_type=Path), help="where packs are kept")
+@click.option("--no-store", is_flag=True, help="keep nothing on disk")
+@click.option("--chat-template-kwargs", "template_options", metavar="JSON", help='such as {"enable_thinking": false}')
+@click.option("--json", "is_json", is_flag=True, help="print one JSON object at the end")
+@click.option("-v", "--verbose", "is_verbose", is_flag=True, help="name every file that was left out, and why")
+@click.option("-q", "--quiet", "is_quiet", is_flag=True, help="no start log; warnings are still printed")
+def COMMAND(  # noqa: N802  (the name under which every command module offers its command)
+    model_wishes: ModelWishes, sampling_wishes: SamplingWishes, **options: Any
+) -> int:
+    """Pack, read, answer, report."""
+    wishes = _wishes(options)
+    with interruptible() as interruption:
+        opened = open_model(opening_of(model_wishes))
+        with LoadedModel(opened) as model:
+            print_start(opened, model_wishes, is_quiet=wishes.is_quiet)
+            params = sampling_params(sampling_wishes, opened)
+            return _ask(model, params, wishes, interruption)
+
+
+def _wishes(options: dict[str, Any]) -> AskWishes:
+    words: tuple[str, ...] = options["words"]
+    if not 1 <= len(words) <= 2:
+        raise UsageError(
+            f"ask takes a question, and before it a path if you like; {len(words)} words were given",
+            'write the question in quotes: longlens ask src "where is the indexer defined?"',
+        )
+    root = Path(words[0] if len(words) == 2 else ".")
+    if not root.is_dir():
+        raise UsageError(f"{root} is not a folder", "give the repository's folder first, then the question in quotes")
+    return AskWishes(
+        root=root,
+        question=words[-1],
+        line_numbers=options["line_numbers"],
+        log=_read_log(options["log_file"]),
+        cache=None if options["no_store"] else cache_folder(options["cache_dir"]),
+        is_json=options["is_json"],
+        is_quiet=options["is_quiet"],
+        is_verbose=options["is_verbose"],
+        template_options=read_template_options(options["template_options"]),
+    )
+
+
+def _read_log(file: str | None) -> tuple[str, bytes] | None:
+    if file is None:
+        return None
+    try:
+        return Path(file).name, Path(file).read_bytes()
+    except OSError as error:
+        raise ModelNotFoundError(f"the log file {file} cannot be read: {error.strerror}", "check its path") from None
+
+
+def _ask(model: LoadedModel, params: SamplingParams, wishes: AskWishes, interruption: Interruption) -> int:
+    answer_tokens = DEFAULT_ANSWER_TOKENS if params.max_tokens is None else params.max_tokens
+    question = RepositoryQuestion(
+        root=wishes.root,
+        text=wishes.question,
+        answer_tokens=answer_tokens,
+        cache=wishes.cache,
+        style=wishes.line_numbers,
+        log=wishes.log,
+        chat=ChatOptions(template=wishes.template_options),
+    )
+    ready = prepare(model, question)
+    if not wishes.is_quiet:
+        for line in pack_lines(ready, is_verbose=wishes.is_verbose):
+            print_note(line)
+        print_note(pressure_line("before prefill", memory_pressure()))
+    writer = AnswerWriter(is_silent=wishes.is_json)
+    result: RepositoryAnswer | None = None
+    with PrefillProgress() as progress:
+        asking = Asking(cancel=interruption.flag, on_progress=progress.update)
+        for event in answer(model, ready, _bounded(params, answer_tokens), asking):
+            progress.stop()
+            if isinstance(event, RepositoryAnswer):
+                result = event
+            elif not isinstance(event, Finished):
+                writer.take(event)
+    writer.end()
+    if result is not None:
+        _report(model, ready, wishes, writer, result)
+    return interruption.exit_code
+
+
+def _bounded(params: SamplingParams, answer_tokens: int) -> SamplingParams:
+    """The same sampling, ending where the room kept for the answer ends."""
+    return SamplingParams(**{**vars(params), "max_tokens": answer_tokens})
+
+
+def _report(
+    model: LoadedModel, ready: Preparation, wishes: AskWishes, writer: AnswerWriter, result: RepositoryAnswer
+) -> None:
+    after = memory_pressure()
+    if after.vm_swap_bytes:
+        print_warning(f"{after.vm_swap_bytes} bytes of this process are swapped out; a shorter --context helps")
+    if wishes.is_json:
+        json.dump(_as_json(model, ready, writer, result), sys.stdout, ensure_ascii=False)
+        sys.stdout.write("\n")
+    else:
+        for line in place_lines(result.places):
+            sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    if not wishes.is_quiet:
+        print_note(pressure_line("after prefill", after))
+        print_note(end_line(result.finished))
+
+
+def _as_json(
+    model: LoadedModel, ready: Preparation, writer: AnswerWriter, result: RepositoryAnswer
+) -> dict[str, object]:
+    opened = model.opened
+    return {
+        "text": "".join(writer.text),
+        "reasoning": "".join(writer.reasoning),
+        **result.finished.as_json(),
+        "places": [place.as_json() for place in result.places],
+        "cited": [{"path": path, "line": line} for path, line in result.cited],
+        "pack": pack_as_json(ready),
+        "model": {"name": opened.name, "fingerprint": None},  # comes with stored caches
+        "plan": opened.plan.as_json(),
+    }
