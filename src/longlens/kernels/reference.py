@@ -23,8 +23,9 @@ from longlens.kernels.interface import (
 )
 from longlens.units import MIB
 
-SCRATCH_BYTES = 96 * MIB
-_KEY_TILE = 2048
+# Small enough that the allocator keeps the memory between tiles: fresh pages cost more than the arithmetic on them.
+SCRATCH_BYTES = 24 * MIB
+_KEY_TILE = 4096
 _NEGATIVE_INFINITY = float("-inf")
 
 
@@ -120,7 +121,7 @@ class ReferenceKernels:
             stop = min(start + tile, num_tokens)
             positions_tK = positions_TK[start:stop].long()
             query_tHX = _absorb(query.tile(start, stop), wide_up)
-            rows_tKX = latents.pool_PX[latents.slots_S[positions_tK.clamp(min=0)]].to(query_tHX.dtype)
+            rows_tKX = _rows_at(latents, positions_tK.clamp(min=0)).to(query_tHX.dtype)
             scores_tHK = torch.bmm(query_tHX, rows_tKX.transpose(1, 2)).mul_(scale)
             scores_tHK.masked_fill_((positions_tK < 0)[:, None], _NEGATIVE_INFINITY)
             out_tHC = torch.bmm(scores_tHK.softmax(-1), rows_tKX[..., :latent_rank])
@@ -153,7 +154,7 @@ class ReferenceKernels:
             out_THV.
         """
         wide_up = _widen(up)
-        rows_SX = latents.pool_PX[latents.slots_S].to(wide_up.key_HNC.dtype)
+        rows_SX = latents.pool_PX.index_select(0, latents.slots_S).to(wide_up.key_HNC.dtype)
         if form == "absorbed":
             out_THV = self._attend_absorbed(query, rows_SX, wide_up, scale, positions_TK)
         else:
@@ -204,8 +205,8 @@ class ReferenceKernels:
         """
         heads, width = query.query_THN.shape[1:]
         wide = _wide(query.query_THN.dtype)
-        key_SGN = keys.pool_PX[keys.slots_S].to(wide).view(keys.num_positions, -1, width)
-        value_SGN = values.pool_PX[values.slots_S].to(wide).view(keys.num_positions, -1, width)
+        key_SGN = keys.pool_PX.index_select(0, keys.slots_S).to(wide).view(keys.num_positions, -1, width)
+        value_SGN = values.pool_PX.index_select(0, values.slots_S).to(wide).view(keys.num_positions, -1, width)
         repeat = heads // key_SGN.shape[1]
         out_HTN = self._attend(
             query.query_THN.to(wide).transpose(0, 1),
@@ -298,6 +299,12 @@ def _raise_to_values(out_THC: Tensor, up: MlaUpProjections) -> Tensor:
     return torch.einsum("thc,hvc->thv", out_THC, up.value_HVC)
 
 
+def _rows_at(cached: CachedRows, positions_tK: Tensor) -> Tensor:
+    """Rows of some positions, [t, K, X]; index_select copies whole rows, several times as fast as an index."""
+    slots_X = cached.slots_S.index_select(0, positions_tK.flatten())
+    return cached.pool_PX.index_select(0, slots_X).view(*positions_tK.shape, -1)
+
+
 def _membership(positions_tK: Tensor, num_positions: int) -> Tensor:
     """Booleans [t, S]: whether a position is among a row's; one spare column swallows the -1s."""
     member = torch.zeros(positions_tK.shape[0], num_positions + 1, dtype=torch.bool, device=positions_tK.device)
@@ -330,7 +337,7 @@ def _running_topk(query: IndexQuery, keys: CachedRows, kept: int) -> Tensor:
     visible = max(min(query.first_position + num_tokens, keys.num_positions), kept)
     for start in range(0, visible, _KEY_TILE):
         stop = min(start + _KEY_TILE, visible)
-        scores_tB = index_scores(query, keys.pool_PX[keys.slots_S[start:stop]])
+        scores_tB = index_scores(query, keys.pool_PX.index_select(0, keys.slots_S[start:stop]))
         if not bool(torch.isfinite(scores_tB).all()):
             raise SelectionError(
                 f"index scores of positions {start} to {stop - 1} are not finite",
@@ -361,5 +368,5 @@ class _Best:
         # Columns ascend in position, so the first equals are the lowest positions.
         room_t = kept - above.sum(1, keepdim=True)
         chosen = above | (equal & (equal.cumsum(1) <= room_t))
-        shape = (scores.shape[0], kept)
-        return _Best(scores[chosen].view(shape), positions[chosen].view(shape))
+        columns = chosen.nonzero()[:, 1].view(scores.shape[0], kept)
+        return _Best(scores.gather(1, columns), positions.gather(1, columns))
