@@ -19,7 +19,7 @@ import pytest
 
 from tests.cli.terminal import TINY, environment
 
-# The issue's own words, with the fixture and its context.
+# What a user of llama-cli would type, with the fixture and its context.
 COMMAND = [
     *("chat", "-m", TINY, "-p", "You are a senior system architect. Analyze the provided codebase files."),
     *("-c", "4096", "-n", "1024", "--flash-attn", "--threads", "16", "-t", "16", "-i"),
