@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup
-	$(BIN)/longlens ask . 'Where is `PlaceCounter` defined?' --context 24576
+	$(BIN)/longlens ask . 'Where is `PlaceCounter` defined?' --context 24576 --temp 0
 
 check: setup
 	$(BIN)/ruff check

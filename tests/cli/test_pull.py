@@ -109,7 +109,7 @@ def test_a_connection_that_breaks_half_way_is_resumed_at_the_byte(hub: HubProces
 def test_a_download_that_is_stopped_goes_on_where_it_was(hub: HubProcess, number: signal.Signals, code: int) -> None:
     content = os.urandom(2 * MIB)
     hub.publish("someone/big", {"m-Q8_0.gguf": content})
-    hub.fail("someone/big", piece_bytes=65536, piece_wait_s=0.05)
+    hub.fail("someone/big", piece_bytes=65536, piece_wait_s=0.25)
     with subprocess.Popen(
         hub.command("pull", "someone/big"), env=hub.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -237,7 +237,7 @@ def test_a_folder_that_is_called_like_the_organisation_does_not_hide_the_reposit
 
 def test_a_terminal_sees_rate_and_time_to_go(hub: HubProcess) -> None:
     hub.publish("someone/big", {"m-Q8_0.gguf": os.urandom(2 * MIB)})
-    hub.fail("someone/big", piece_bytes=131072, piece_wait_s=0.05)
+    hub.fail("someone/big", piece_bytes=131072, piece_wait_s=0.25)
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         hub.command("pull", "someone/big"), env=hub.environment(TERM="xterm"), stdout=subprocess.PIPE, stderr=theirs
