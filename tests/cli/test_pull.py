@@ -111,7 +111,12 @@ def test_a_download_that_is_stopped_goes_on_where_it_was(hub: HubProcess, number
     hub.publish("someone/big", {"m-Q8_0.gguf": content})
     hub.fail("someone/big", piece_bytes=65536, piece_wait_s=0.25)
     with subprocess.Popen(
-        hub.command("pull", "someone/big"), env=hub.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        hub.command("pull", "someone/big"),
+        env=hub.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A run in the background ignores SIGINT and hands that on to its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         deadline = time.monotonic() + 60
         while sum(path.stat().st_size for path in hub.partials()) < 262144 and time.monotonic() < deadline:
