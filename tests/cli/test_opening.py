@@ -4,8 +4,9 @@ import pytest
 
 import longlens
 from longlens.cli.model_options import ModelWishes, SamplingWishes
-from longlens.cli.opening import opening_of, print_start, read_template_options, sampling_params
+from longlens.cli.opening import opening_of, print_pressure, print_start, read_template_options, sampling_params
 from longlens.errors import UsageError
+from longlens.machine import MemoryPressure
 from tests.cli.terminal import TINY
 
 
@@ -46,3 +47,14 @@ def test_template_options_are_an_object_or_refused() -> None:
     for wrong in ("{", "[]", "1"):
         with pytest.raises(UsageError, match="chat-template-kwargs"):
             read_template_options(wrong)
+
+
+def test_swap_is_a_warning_even_if_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("longlens.cli.opening.memory_pressure", lambda: MemoryPressure(4096, 2))
+    print_pressure("now", is_quiet=True)
+    assert capsys.readouterr().err.startswith("warning: 4096 bytes of this process are swapped out")
+    monkeypatch.setattr("longlens.cli.opening.memory_pressure", lambda: MemoryPressure(0, 2))
+    print_pressure("now", is_quiet=True)
+    assert capsys.readouterr().err == ""
+    print_pressure("now", is_quiet=False)
+    assert capsys.readouterr().err == "swap: none, major faults 2 (now)\n"

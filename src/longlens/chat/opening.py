@@ -22,7 +22,6 @@ from longlens.model.config import ConfigReading, IndexerConfig, ModelConfig
 from longlens.model.config_reading import read_config
 from longlens.model.mla import AttentionPolicy
 from longlens.model.needs import parameter_needs
-from longlens.model.state import cache_spec_of
 from longlens.plan.plan import ComputeElement, Plan
 from longlens.plan.planner import Wishes, make_plan, padded_tokens
 from longlens.weights.catalog import Catalog, build_catalog
@@ -122,7 +121,7 @@ def _engine(
     weights = ResidentWeights(checkpoint, catalog, choice.device, _DTYPES[plan.compute_element])
     choices = RunChoices(plan.cache_element, _policy(config.indexer, plan))
     model = build_model(config, weights, choice.kernels, choices)
-    spec = cache_spec_of(config, plan.cache_element)
+    spec = model.cache_spec
     num_pages = padded_tokens(plan.context, spec) // spec.page_tokens * plan.num_sequences
     pool = PagePool(spec, num_pages, device=choice.device)
     stop_ids = conversation.tokenizer.stop_ids

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from longlens.chat.request import Finished
 from longlens.cli.answer_writer import AnswerWriter
 from longlens.cli.data_folder import cache_folder
 from longlens.cli.interruption import Interruption, interruptible
-from longlens.cli.messages import print_note, print_warning
+from longlens.cli.messages import print_note
 from longlens.cli.model_options import ModelWishes, SamplingWishes, model_options_or_pocket, sampling_options
-from longlens.cli.opening import opening_of, print_start, read_template_options, sampling_params
+from longlens.cli.opening import opening_of, print_pressure, print_start, read_template_options, sampling_params
 from longlens.cli.progress import PrefillProgress
 from longlens.cli.start_log import end_line, pressure_line
 from longlens.engine.sampling import SamplingParams
@@ -126,7 +126,8 @@ def _ask(model: LoadedModel, params: SamplingParams, wishes: AskWishes, interrup
     result: RepositoryAnswer | None = None
     with PrefillProgress() as progress:
         asking = Asking(cancel=interruption.flag, on_progress=progress.update)
-        for event in answer(model, ready, _bounded(params, answer_tokens), asking):
+        # The answer ends where the room kept for it ends.
+        for event in answer(model, ready, replace(params, max_tokens=answer_tokens), asking):
             progress.stop()
             if isinstance(event, RepositoryAnswer):
                 result = event
@@ -138,17 +139,9 @@ def _ask(model: LoadedModel, params: SamplingParams, wishes: AskWishes, interrup
     return interruption.exit_code
 
 
-def _bounded(params: SamplingParams, answer_tokens: int) -> SamplingParams:
-    """The same sampling, ending where the room kept for the answer ends."""
-    return SamplingParams(**{**vars(params), "max_tokens": answer_tokens})
-
-
 def _report(
     model: LoadedModel, ready: Preparation, wishes: AskWishes, writer: AnswerWriter, result: RepositoryAnswer
 ) -> None:
-    after = memory_pressure()
-    if after.vm_swap_bytes:
-        print_warning(f"{after.vm_swap_bytes} bytes of this process are swapped out; a shorter --context helps")
     if wishes.is_json:
         json.dump(_as_json(model, ready, writer, result), sys.stdout, ensure_ascii=False)
         sys.stdout.write("\n")
@@ -156,8 +149,8 @@ def _report(
         for line in place_lines(result.places):
             sys.stdout.write(line + "\n")
         sys.stdout.flush()
+    print_pressure("after prefill", is_quiet=wishes.is_quiet)
     if not wishes.is_quiet:
-        print_note(pressure_line("after prefill", after))
         print_note(end_line(result.finished))
 
 

@@ -7,9 +7,10 @@ import json
 from longlens.chat.opening import OpenedModel, Opening
 from longlens.cli.messages import print_note, print_warning
 from longlens.cli.model_options import ModelWishes, SamplingWishes, read_logit_bias
-from longlens.cli.start_log import start_lines
+from longlens.cli.start_log import pressure_line, start_lines
 from longlens.engine.sampling import SamplingParams
 from longlens.errors import UsageError
+from longlens.machine import memory_pressure
 from longlens.plan.planner import Wishes
 
 
@@ -68,6 +69,15 @@ def read_template_options(text: str | None) -> dict[str, object]:
     if not isinstance(parsed, dict):
         raise UsageError("--chat-template-kwargs is not an object", 'write {"enable_thinking": false}')
     return parsed
+
+
+def print_pressure(moment: str, *, is_quiet: bool) -> None:
+    """Say how much of the process is swapped out, as a warning if anything is, and in the log unless it is quiet."""
+    pressure = memory_pressure()
+    if pressure.vm_swap_bytes:
+        print_warning(f"{pressure.vm_swap_bytes} bytes of this process are swapped out; a shorter --context helps")
+    if not is_quiet:
+        print_note(pressure_line(moment, pressure))
 
 
 def print_start(opened: OpenedModel, wishes: ModelWishes, *, is_quiet: bool) -> None:

@@ -15,9 +15,9 @@ from longlens.chat.opening import OpenedModel, open_model
 from longlens.chat.request import Finished
 from longlens.cli.answer_writer import AnswerWriter
 from longlens.cli.interruption import Interruption, interruptible
-from longlens.cli.messages import print_note, print_warning
+from longlens.cli.messages import print_note
 from longlens.cli.model_options import ModelWishes, SamplingWishes, model_options, sampling_options
-from longlens.cli.opening import opening_of, print_start, read_template_options, sampling_params
+from longlens.cli.opening import opening_of, print_pressure, print_start, read_template_options, sampling_params
 from longlens.cli.progress import PrefillProgress
 from longlens.cli.prompt_source import read_prompt
 from longlens.cli.start_log import end_line, pressure_line
@@ -88,14 +88,11 @@ def _prompted(model: LoadedModel, wishes: RunWishes) -> Prompted:
 
 def _answer(model: LoadedModel, params: SamplingParams, wishes: RunWishes, interruption: Interruption) -> int:
     answer = AnswerWriter(is_silent=wishes.is_json)
-    before = memory_pressure()
     if not wishes.is_quiet:
-        print_note(pressure_line("before prefill", before))
+        print_note(pressure_line("before prefill", memory_pressure()))
     finished: Finished | None = None
     with PrefillProgress() as progress:
         asking = Asking(ChatOptions(template=wishes.template_options), (), interruption.flag, progress.update)
-        if wishes.is_raw:
-            asking = Asking(ChatOptions(), (), interruption.flag, progress.update)
         for event in model.generate(_prompted(model, wishes), params, asking):
             progress.stop()
             if isinstance(event, Finished):
@@ -108,13 +105,10 @@ def _answer(model: LoadedModel, params: SamplingParams, wishes: RunWishes, inter
 
 
 def _report(opened: OpenedModel, wishes: RunWishes, answer: AnswerWriter, finished: Finished | None) -> None:
-    after = memory_pressure()
-    if after.vm_swap_bytes:
-        print_warning(f"{after.vm_swap_bytes} bytes of this process are swapped out; a shorter --context helps")
+    print_pressure("after prefill", is_quiet=wishes.is_quiet)
     if finished is None:
         return
     if not wishes.is_quiet:
-        print_note(pressure_line("after prefill", after))
         print_note(end_line(finished))
     if wishes.is_json:
         json.dump(_as_json(opened, answer, finished), sys.stdout, ensure_ascii=False)
