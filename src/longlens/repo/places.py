@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from longlens.errors import ShapeError
-from longlens.repo.position_map import PositionMap
 from longlens.repo.versions import CurrentLine
 
 NUM_FIRST_POSITIONS = 4
@@ -45,6 +45,28 @@ class Place:
         """Return the fields of the JSON contract; `removed` is there only when it is true."""
         fields: dict[str, object] = {"path": self.path, "start": self.start, "end": self.end, "share": self.share}
         return fields | ({"removed": True} if self.is_removed else {})
+
+
+class LineMap(Protocol):
+    """Which line of which text every token of a prompt belongs to; `PositionMap` is the one of a pack."""
+
+    @property
+    def offset(self) -> int:
+        """The position of the first token that may belong to a line."""
+
+    @property
+    def end(self) -> int:
+        """The position after the last one."""
+
+    @property
+    def num_lines(self) -> int:
+        """Lines, numbered from 0 as rows."""
+
+    def counted_rows(self) -> NDArray[np.int64]:
+        """Return for every token from `offset` to `end` the row of its line, -1 where it is not counted."""
+
+    def current_lines(self) -> list[CurrentLine | None]:
+        """Return for every row where its line is now; None where it is none of a file's own."""
 
 
 class PlaceCounter:
@@ -86,13 +108,13 @@ class PlaceCounter:
             self._times[inside] += 1
             self._num_selections += 1
 
-    def line_shares(self, positions: PositionMap) -> dict[CurrentLine, float]:
+    def line_shares(self, positions: LineMap) -> dict[CurrentLine, float]:
         """Return the share of every line that was looked at, in the order of the pack; they sum to 1."""
         scores, _ = self._scores(positions)
         total = sum(scores.values())
         return {line: score / total for line, score in scores.items()} if total else {}
 
-    def places(self, positions: PositionMap, *, most: int | None = None) -> list[Place]:
+    def places(self, positions: LineMap, *, most: int | None = None) -> list[Place]:
         """Return the ranges that the model looked at most, the largest share first.
 
         Args:
@@ -115,7 +137,7 @@ class PlaceCounter:
         found = [_place(group, scores, total) for group in _ranges(kept)]
         return sorted(found, key=lambda place: (-place.share, place.path, place.start))[:most]
 
-    def _scores(self, positions: PositionMap) -> tuple[dict[CurrentLine, float], dict[CurrentLine, int]]:
+    def _scores(self, positions: LineMap) -> tuple[dict[CurrentLine, float], dict[CurrentLine, int]]:
         rows = positions.counted_rows()
         places = np.arange(positions.offset, positions.end)
         rows[(places < NUM_FIRST_POSITIONS) | (places >= len(self._weights))] = -1
