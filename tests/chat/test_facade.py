@@ -141,3 +141,25 @@ def test_watching_selections_changes_no_token_and_sees_every_full_layer(model: L
     num_prompt_tokens = len(model.encode(prompt).token_ids)
     assert all(max(positions) < num_prompt_tokens + 5 for _, positions in seen)
     assert {len(positions) for _, positions in seen} == {model.config.indexer.index_topk}
+
+
+def test_a_session_that_read_ahead_tells_what_its_first_token_was_sampled_from(model: LoadedModel) -> None:
+    params = SamplingParams(max_tokens=2, ignore_eos=True)
+    token_ids = model.encode("def main " * 12).token_ids
+    told: list[list[tuple[int, list[int]]]] = []
+    for reads_ahead in (True, False):
+        seen: list[tuple[int, list[int]]] = []
+        asking = Asking(on_selection=lambda layer, positions_K, seen=seen: seen.append((layer, positions_K.tolist())))
+        with model.session() as session:
+            if reads_ahead:
+                session.extend(token_ids)
+                with session.fork() as twin:
+                    list(twin.generate(params, asking))
+            else:
+                session.extend(token_ids[:-1])
+                session.extend(token_ids[-1:])
+                list(session.generate(params, asking))
+        told.append(seen)
+    assert model.config.indexer is not None
+    assert [layer for layer, _ in told[0]] == list(model.config.indexer.full_layers) * 2
+    assert told[0] == told[1]

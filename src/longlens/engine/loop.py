@@ -16,7 +16,7 @@ from longlens.engine.events import EngineEvent, FailedEvent, FinishedEvent, Toke
 from longlens.engine.sampling import Sampler
 from longlens.engine.scheduler import Scheduler, chunk_end
 from longlens.engine.sequence import Request, TokenSequence, check_length, check_token_ids
-from longlens.engine.step import StepPart, WantedRows, run_step
+from longlens.engine.step import SelectionObserver, StepPart, WantedRows, run_step
 from longlens.engine.token_context import TokenContext
 from longlens.engine.turn_record import FinishReason
 from longlens.errors import CancelledError, CapacityError, LonglensError
@@ -168,12 +168,14 @@ class StepLoop:
     def _run(self, work: list[tuple[TokenSequence, int]]) -> bool:
         """Run a step; False when a request in it was cancelled, and the others' part is to be run again."""
         parts = []
+        selections: list[list[tuple[int, Tensor]]] = []
         for sequence, num_tokens in work:
             context = sequence.context
+            selections.append([])
             end = context.cache.length + num_tokens
             wanted: WantedRows = "last" if end == len(context.token_ids) else "none"
             token_ids = context.token_ids[context.cache.length : end]
-            parts.append(StepPart(context.cache, token_ids, wanted, sequence.request.on_selection))
+            parts.append(StepPart(context.cache, token_ids, wanted, _collecting(selections[-1])))
         started = self._clock()
         try:
             logits = run_step(
@@ -184,10 +186,11 @@ class StepLoop:
                 raise
             return False
         seconds = self._clock() - started
-        for (sequence, num_tokens), logits_XV in zip(work, logits, strict=True):
+        for (sequence, num_tokens), logits_XV, selected in zip(work, logits, selections, strict=True):
             if logits_XV.shape[0] > 0:
                 # A row of its own, so that a session does not keep the whole step's logits alive.
                 sequence.context.logits_V = logits_XV[-1].clone()
+                sequence.context.selections = tuple(selected)
             sequence.note_step(num_tokens, seconds)
         for sequence, _ in work:
             sequence.report_progress()
@@ -197,6 +200,7 @@ class StepLoop:
         if sequence.is_full(self.limits.max_context):
             self._finish(sequence, "length")
             return
+        sequence.report_selections()
         started = self._clock()
         try:
             token_id = sequence.sampler.sample(logits_V, sequence.output_ids)
@@ -256,6 +260,10 @@ class StepLoop:
             self._events.append(event)
         else:
             inbox.append(event)
+
+
+def _collecting(selections: list[tuple[int, Tensor]]) -> SelectionObserver:
+    return lambda layer, positions_K: selections.append((layer, positions_K))
 
 
 def _no_room(needed: int, spare: int) -> CapacityError:

@@ -131,6 +131,12 @@ class TokenSequence:
         if self.request.on_progress is not None and not self.output_ids and self.num_read:
             self.request.on_progress(self.num_read, self.num_to_read)
 
+    def report_selections(self) -> None:
+        """Tell the caller what the row selected that the next token is sampled from, whichever request read it."""
+        if self.request.on_selection is not None:
+            for layer, positions_K in self.context.selections:
+                self.request.on_selection(layer, positions_K)
+
     def accept(self, token_id: int) -> None:
         """Add a sampled token; its row is computed by the next step, or the next turn."""
         self.output_ids.append(token_id)

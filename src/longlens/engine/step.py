@@ -46,7 +46,8 @@ class _LastSelections:
     def selection(self, layer: int, span: int, positions_TK: Tensor) -> Tensor:
         """Keep the last row."""
         if span in self._wanting:
-            self._kept.append((span, layer, positions_TK[-1]))
+            # A copy, so that one row does not keep the whole step's selections alive.
+            self._kept.append((span, layer, positions_TK[-1].clone()))
         return positions_TK
 
     def experts(self, layer: int, expert_ids_TA: Tensor) -> Tensor:  # noqa: ARG002

@@ -19,6 +19,7 @@ class TokenContext:
         token_ids: all tokens, read or not.
         cache: rows of the first `cache.length` of them.
         logits_V: fp32 logits after the last token; None while they are unknown.
+        selections: what the full layers selected for the row of these logits: layer and positions [K], -1 padded.
         meter: counts of the turn in progress.
         is_busy: whether a sequence is working on it.
     """
@@ -28,6 +29,7 @@ class TokenContext:
         self.token_ids: list[int] = []
         self.cache = cache
         self.logits_V: Tensor | None = None
+        self.selections: tuple[tuple[int, Tensor], ...] = ()
         self.meter = TurnMeter()
         self.is_busy = False
 
@@ -46,7 +48,7 @@ class TokenContext:
         before = len(self.token_ids)
         self.token_ids.extend(token_ids)
         if len(self.token_ids) > before:
-            self.logits_V = None
+            self._forget_logits()
 
     def prepare_to_read(self) -> None:
         """Make sure that reading the unread tokens yields the last token's logits, unless they are known."""
@@ -75,7 +77,7 @@ class TokenContext:
         if num_tokens < self.cache.length:
             self._trim_rows(num_tokens)
         del self.token_ids[num_tokens:]
-        self.logits_V = None
+        self._forget_logits()
 
     def fork(self) -> TokenContext:
         """A second context with the same tokens that shares the rows; all of them count as cached for it.
@@ -86,7 +88,7 @@ class TokenContext:
         self.check_idle()
         twin = TokenContext(self.cache.fork())
         twin.token_ids = list(self.token_ids)
-        twin.logits_V = self.logits_V
+        twin.logits_V, twin.selections = self.logits_V, self.selections
         twin.start_turn()
         return twin
 
@@ -99,7 +101,7 @@ class TokenContext:
         if not self.cache.is_closed:
             self.check_idle()
             self.cache.close()
-            self.logits_V = None
+            self._forget_logits()
 
     def check_idle(self) -> None:
         """Refuse while a sequence is at work, or after `close`.
@@ -111,6 +113,10 @@ class TokenContext:
             raise UsageError("the session is closed", "begin a new one, or fork a session before closing it")
         if self.is_busy:
             raise UsageError("the session is in the middle of an answer", "finish, cancel or close the iterator first")
+
+    def _forget_logits(self) -> None:
+        self.logits_V = None
+        self.selections = ()
 
     def _trim_rows(self, length: int) -> None:
         self.cache.rewind(length)
