@@ -10,7 +10,7 @@ import pytest
 import longlens
 from longlens import SamplingParams
 from longlens.chat.conversation import ChatOptions
-from longlens.chat.dialogue import Dialogue, adopt_spelling, common_prefix
+from longlens.chat.dialogue import Dialogue, Exchange, FileSpan, adopt_spelling, common_prefix
 from longlens.chat.facade import Asking, LoadedModel
 from longlens.chat.opening import Opening, open_model
 from longlens.chat.request import ChatEvent, Finished, Usage
@@ -153,6 +153,59 @@ def test_what_follows_an_unanswered_question_is_added_to_it(model: LoadedModel, 
         list(dialogue.ask("first", letters_only(model), Asking(cancel=flag)))
     heard(dialogue.ask("second", letters_only(model), Asking()))
     assert [exchange.question for exchange in dialogue.exchanges] == ["first\n\nsecond"]
+
+
+def test_files_stay_where_they_lie_in_a_question(model: LoadedModel, dialogue: Dialogue) -> None:
+    flag = CancelFlag()
+    flag.cancel()
+    file = FileSpan("a", 0, 2, 3)
+    with pytest.raises(CancelledError):
+        list(dialogue.ask("a:A", letters_only(model), Asking(cancel=flag), [file]))
+    heard(dialogue.ask("a:B", letters_only(model), Asking(), [file]))
+    (exchange,) = dialogue.exchanges
+    assert exchange.question == "a:A\n\na:B"
+    assert exchange.files == (file, FileSpan("a", 5, 7, 8))
+    heard(dialogue.answer_again(letters_only(model), Asking()))
+    assert dialogue.exchanges[0].files == exchange.files
+
+
+def test_selections_are_told_for_every_token_of_every_answer(model: LoadedModel, dialogue: Dialogue) -> None:
+    told: list[tuple[int, int]] = []
+    asking = Asking(on_selection=lambda layer, positions_K: told.append((layer, int(positions_K.max()))))
+    for _ in range(2):
+        heard(dialogue.ask("hello", letters_only(model, 3), asking))
+    heard(dialogue.answer_again(letters_only(model, 3), asking))
+    assert [layer for layer, _ in told] == [0, 1, 3] * 9
+
+
+def test_what_the_last_row_selected_is_told_again_after_a_stop_behind_it(
+    model: LoadedModel, dialogue: Dialogue
+) -> None:
+    flag = CancelFlag()
+    asking = Asking(cancel=flag, on_progress=lambda done, total: flag.cancel() if done == total else None)
+    assert heard(dialogue.ask("hello", letters_only(model, 1), asking))[0] == ""
+    assert dialogue.is_unanswered
+    told: list[int] = []
+    again = Asking(on_selection=lambda layer, _positions_K: told.append(layer))
+    _, usage = heard(dialogue.answer_again(letters_only(model, 1), again))
+    assert told == [0, 1, 3]
+    assert usage.completion_tokens == 1
+
+
+def test_the_prompt_is_held_when_the_first_selection_is_told(model: LoadedModel, dialogue: Dialogue) -> None:
+    held: list[int] = []
+    asking = Asking(on_selection=lambda _layer, _positions_K: held.append(len(dialogue.token_ids)))
+    _, usage = heard(dialogue.ask("hello", letters_only(model, 3), asking))
+    assert held == [usage.prompt_tokens + token for token in range(3) for _ in range(3)]
+
+
+def test_other_exchanges_are_spelled_as_their_prompt_would_be(model: LoadedModel, dialogue: Dialogue) -> None:
+    heard(dialogue.ask("hello", letters_only(model), Asking()))
+    spelled = dialogue.spell([Exchange("naïve")])
+    prompt = model.encode((Message("system", "Be kind."), Message("user", "naïve")), PLAIN)
+    assert spelled == b"".join(map(dialogue.token_bytes, prompt.token_ids))
+    assert "naïve".encode() in spelled
+    assert len(dialogue.exchanges) == 1
 
 
 def test_what_was_said_before_a_stop_stays(model: LoadedModel, dialogue: Dialogue) -> None:

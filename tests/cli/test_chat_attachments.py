@@ -38,6 +38,23 @@ def test_a_file_goes_before_the_message_under_its_name(folder: Path) -> None:
     assert (len(waiting), waiting.num_tokens, waiting.before("why?")) == (0, 0, "why?")
 
 
+def test_it_is_known_where_each_text_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    texts = {"ü.py": "--- File: a ---\r\n🙂\n", "empty": "", "b": "é"}
+    waiting = attachments()
+    for name, text in texts.items():
+        (tmp_path / name).write_bytes(text.encode())
+        waiting.add(name)
+    whole = waiting.before("--- File: c ---\n")
+    files = list(waiting.files())
+    assert [file.name for file in files] == list(texts)
+    for file, text in zip(files, texts.values(), strict=True):
+        assert whole[file.start : file.body_start] == f"--- File: {file.name} ---\n"
+        assert whole[file.body_start : file.body_end] == text
+    waiting.clear()
+    assert list(waiting.files()) == []
+
+
 def test_a_folder_gives_its_text_files_in_order_and_says_what_is_left_out(folder: Path) -> None:
     waiting = attachments()
     said = waiting.add(str(folder))

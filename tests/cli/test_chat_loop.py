@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,5 +143,29 @@ def test_the_answer_is_on_stdout_and_all_else_on_stderr(dialogue: Dialogue, caps
     answer = dialogue.exchanges[0].answer
     assert answer is not None
     assert out == answer.text + "\n"
-    for part in ("1 turns", "/regen", "longlens ask", "/nothing is not a command", "3 tokens"):
+    for part in ("1 turns", "/regen", "was given no files", "/nothing is not a command", "3 tokens"):
         assert part in err
+
+
+def test_places_names_the_lines_that_an_answer_looked_at(
+    dialogue: Dialogue, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.py").write_text("print(1)\n" * 30)
+    loop(dialogue, "/places", "/read a.py", "why?", "/places").run()
+    shown = capsys.readouterr().err
+    assert shown.index("no places yet: there is no answer") < shown.index("added a.py")
+    assert re.search(r"looked at:\n  a\.py:\d+", shown)
+    loop(dialogue, "/clear", "/places").run()
+    assert "no places yet: there is no answer" in capsys.readouterr().err
+
+
+def test_saying_something_can_be_stopped(dialogue: Dialogue, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> list[str]:
+        raise KeyboardInterrupt
+
+    for lines, code in ((["/places", "/stats", KeyboardInterrupt], 0), (["/places", KeyboardInterrupt], 130)):
+        chat = loop(dialogue, *lines)
+        chat._places.lines = interrupted  # type: ignore[method-assign,assignment]
+        assert chat.run() == code
+        assert "stopped\n" in capsys.readouterr().err

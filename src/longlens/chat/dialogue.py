@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
+from typing import NamedTuple
 
 from longlens.chat.answer_stream import AnswerStream
 from longlens.chat.conversation import ChatOptions, Prompt
@@ -23,6 +24,26 @@ from longlens.text.reply import ReasoningDelta, TextDelta
 from longlens.text.tokenizer import Tokenizer
 
 
+class FileSpan(NamedTuple):
+    """Where a file's text lies in a question, in characters.
+
+    Attributes:
+        name: what the file is called.
+        start: where what belongs to it begins, its heading included.
+        body_start: where its own text begins.
+        body_end: where its own text ends.
+    """
+
+    name: str
+    start: int
+    body_start: int
+    body_end: int
+
+    def moved(self, distance: int) -> FileSpan:
+        """The same file in a question that has so many characters more before it."""
+        return FileSpan(self.name, *(place + distance for place in self[1:]))
+
+
 @dataclass(frozen=True)
 class Exchange:
     """A question and its answer.
@@ -31,11 +52,13 @@ class Exchange:
         question: what the user said.
         answer: what the model said, as far as it came; None where it was stopped before it said anything.
         num_tokens: tokens of the conversation at the end of this exchange.
+        files: the files whose text is in the question, in order.
     """
 
     question: str
     answer: Message | None = None
     num_tokens: int = 0
+    files: tuple[FileSpan, ...] = ()
 
 
 class Dialogue:
@@ -74,12 +97,18 @@ class Dialogue:
     @property
     def messages(self) -> tuple[Message, ...]:
         """The whole conversation."""
-        turns = list(self._system)
-        for exchange in self._exchanges:
-            turns.append(Message("user", exchange.question))
-            if exchange.answer is not None:
-                turns.append(exchange.answer)
-        return tuple(turns)
+        return self._messages_of(self._exchanges)
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """Tokens that the session holds; while an answer's first token is made, those of its prompt."""
+        return self._session.tokens
+
+    @property
+    def index_topk(self) -> int | None:
+        """Most positions that a token attends to; None where the model has no indexer and attends to all."""
+        indexer = self._model.config.indexer
+        return None if indexer is None else indexer.index_topk
 
     @property
     def num_tokens(self) -> int:
@@ -104,7 +133,22 @@ class Dialogue:
         """
         return len(self._model.opened.conversation.tokenizer.encode(text))
 
-    def ask(self, text: str, params: SamplingParams, asking: Asking) -> Generator[ChatEvent, None, None]:
+    def token_bytes(self, token_id: int) -> bytes:
+        """What a token stands for."""
+        return self._model.opened.conversation.tokenizer.token_bytes(token_id)
+
+    def spell(self, exchanges: Sequence[Exchange]) -> bytes:
+        """The bytes of the prompt that other exchanges would make, with this system text, template and options.
+
+        Raises:
+            UsageError, TemplateError: text that cannot be spelled, or that the template refuses.
+        """
+        prompt = self._model.encode(self._messages_of(exchanges), self._options)
+        return b"".join(map(self.token_bytes, prompt.token_ids))
+
+    def ask(
+        self, text: str, params: SamplingParams, asking: Asking, files: Sequence[FileSpan] = ()
+    ) -> Generator[ChatEvent, None, None]:
         """Say something and hear the answer.
 
         The message is checked now; a message that is refused changes nothing. Where the last question is unanswered,
@@ -114,6 +158,7 @@ class Dialogue:
             text: what the user says.
             params: how tokens are chosen. The answer ends where the context does, whatever `max_tokens` says.
             asking: rules, cancellation, progress, selections; tools and template options are the dialogue's own.
+            files: the files whose text is in `text`, in order.
 
         Returns:
             ReasoningDelta, TextDelta and ToolCallDelta events, then one Finished. Whatever was said by then, when the
@@ -126,10 +171,12 @@ class Dialogue:
         """
         before = self._exchanges
         if self.is_unanswered:
-            question = Exchange(f"{before[-1].question}\n\n{text}", None, before[-1].num_tokens)
+            waiting = f"{before[-1].question}\n\n"
+            moved = (file.moved(len(waiting)) for file in files)
+            question = Exchange(waiting + text, None, before[-1].num_tokens, (*before[-1].files, *moved))
             self._exchanges = (*before[:-1], question)
         else:
-            self._exchanges = (*before, Exchange(text))
+            self._exchanges = (*before, Exchange(text, files=tuple(files)))
         return self._checked_answer(before, params, asking)
 
     def answer_again(self, params: SamplingParams, asking: Asking) -> Generator[ChatEvent, None, None]:
@@ -144,7 +191,7 @@ class Dialogue:
         before = self._exchanges
         if not before:
             raise UsageError("there is no question yet", "ask something first")
-        self._exchanges = (*before[:-1], Exchange(before[-1].question))
+        self._exchanges = (*before[:-1], Exchange(before[-1].question, files=before[-1].files))
         return self._checked_answer(before, params, asking)
 
     def rewind(self, num_exchanges: int) -> int:
@@ -212,13 +259,21 @@ class Dialogue:
                 yield event
         finally:
             said = answer.message()
-            question = self._exchanges[-1].question
-            self._exchanges = (*self._exchanges[:-1], Exchange(question, said, len(self._session.tokens)))
+            last = replace(self._exchanges[-1], answer=said, num_tokens=len(self._session.tokens))
+            self._exchanges = (*self._exchanges[:-1], last)
 
     def _read(self, token_ids: Sequence[int], asking: Asking) -> None:
         common = common_prefix(token_ids, self._session.tokens)
         self._session.rewind(common)
         self._session.extend(token_ids[common:], cancel=asking.cancel, on_progress=asking.on_progress)
+
+    def _messages_of(self, exchanges: Sequence[Exchange]) -> tuple[Message, ...]:
+        turns = list(self._system)
+        for exchange in exchanges:
+            turns.append(Message("user", exchange.question))
+            if exchange.answer is not None:
+                turns.append(exchange.answer)
+        return tuple(turns)
 
 
 @dataclass

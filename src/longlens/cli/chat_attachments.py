@@ -7,13 +7,24 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from glob import iglob
 from pathlib import Path
+from typing import NamedTuple
 
+from longlens.chat.dialogue import FileSpan
 from longlens.errors import CapacityError, UsageError
 from longlens.units import MIB
 
 # A file longer than this many bytes for each token of the context is not even read: no text is so well compressed.
 MOST_BYTES_PER_TOKEN = 64
 _LEFT_OUT_FOLDERS = frozenset({"node_modules", "__pycache__"})
+
+
+class _NamedText(NamedTuple):
+    name: str
+    heading: str
+    body: str
+
+    def __str__(self) -> str:
+        return f"{self.heading}{self.body}\n"
 
 
 class Attachments:
@@ -28,7 +39,7 @@ class Attachments:
         """
         self._count_tokens = count_tokens
         self._room_tokens = room_tokens
-        self._texts: list[str] = []
+        self._texts: list[_NamedText] = []
         self._num_tokens = 0
 
     @property
@@ -41,7 +52,15 @@ class Attachments:
 
     def before(self, message: str) -> str:
         """The message with the texts before it."""
-        return "\n".join([*self._texts, message])
+        return "\n".join([*map(str, self._texts), message])
+
+    def files(self) -> Iterator[FileSpan]:
+        """Where each file's text lies in what `before` returns."""
+        start = 0
+        for text in self._texts:
+            body_start = start + len(text.heading)
+            yield FileSpan(text.name, start, body_start, body_start + len(text.body))
+            start += len(str(text)) + 1
 
     def clear(self) -> None:
         """Forget all texts."""
@@ -66,7 +85,7 @@ class Attachments:
         """
         path = Path(name).expanduser()
         text = _named_text(path, self._most_bytes())
-        num_tokens = self._count_tokens(text)
+        num_tokens = self._count_tokens(str(text))
         self._check_room(name, num_tokens)
         self._keep([text], num_tokens)
         return f"added {name}: {num_tokens} tokens; {self._sum()}"
@@ -81,7 +100,7 @@ class Attachments:
         return self._add_all(pattern, (Path(match) for match in matches if not Path(match).is_dir()))
 
     def _add_all(self, name: str, paths: Iterable[Path]) -> str:
-        texts: list[str] = []
+        texts: list[_NamedText] = []
         left_out: Counter[str] = Counter()
         num_tokens = 0
         for path in paths:
@@ -90,7 +109,7 @@ class Attachments:
             except UsageError as error:
                 left_out[error.fault.removeprefix(f"{path} ")] += 1
                 continue
-            num_tokens += self._count_tokens(text)
+            num_tokens += self._count_tokens(str(text))
             self._check_room(name, num_tokens)
             texts.append(text)
         without = "".join(f"; {count} left out: {reason}" for reason, count in sorted(left_out.items()))
@@ -99,7 +118,7 @@ class Attachments:
         self._keep(texts, num_tokens)
         return f"added {name}: {_count(len(texts))}, {num_tokens} tokens{without}; {self._sum()}"
 
-    def _keep(self, texts: list[str], num_tokens: int) -> None:
+    def _keep(self, texts: list[_NamedText], num_tokens: int) -> None:
         self._texts += texts
         self._num_tokens += num_tokens
 
@@ -132,10 +151,10 @@ def _files_below(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _named_text(path: Path, most_bytes: int) -> str:
+def _named_text(path: Path, most_bytes: int) -> _NamedText:
     # Names need not be UTF-8; what the model reads is.
     shown = os.fsencode(path).decode("utf-8", "replace")
-    return f"--- File: {shown} ---\n{_text_of(path, most_bytes)}\n"
+    return _NamedText(shown, f"--- File: {shown} ---\n", _text_of(path, most_bytes))
 
 
 def _text_of(path: Path, most_bytes: int) -> str:

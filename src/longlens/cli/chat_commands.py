@@ -16,7 +16,7 @@ _HELP = (
     ("/rewind", "[N]", "drop the last N turns (1)"),
     ("/clear", "", "drop all turns and added files; the system prompt stays"),
     ("/stats", "", "tokens, what was cached and read, rates, and the room that is left"),
-    ("/places", "", "where the model looked"),
+    ("/places", "", "files and lines that the model looked at while it wrote the last answer"),
     ("/exit", "", "leave, as Ctrl-D does"),
 )
 _NEEDS_ARGUMENT = {name for name, argument, _ in _HELP if argument and not argument.startswith("[")}

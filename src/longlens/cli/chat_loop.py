@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import replace
 
@@ -14,6 +14,7 @@ from longlens.cli.answer_writer import AnswerWriter
 from longlens.cli.chat_attachments import Attachments
 from longlens.cli.chat_commands import Command, help_lines, read_command, read_count
 from longlens.cli.chat_input import Entry, Lines, read_entry
+from longlens.cli.chat_places import ChatPlaces
 from longlens.cli.chat_stats import ChatTotals, stats_lines
 from longlens.cli.interruption import EXIT_CODE_BASE, interruptible
 from longlens.cli.messages import print_fault, print_note
@@ -50,6 +51,7 @@ class ChatLoop:
         self._lines = lines
         self._is_quiet = is_quiet
         self._totals = ChatTotals()
+        self._places = ChatPlaces(dialogue)
         self._num_regenerated = 0
         self._attachments = Attachments(
             dialogue.count_tokens, lambda: max(0, dialogue.max_context - dialogue.num_tokens)
@@ -118,17 +120,17 @@ class ChatLoop:
             "/add": self._attachments.add,
             "/glob": self._attachments.add_matches,
         }
-        if name in adding:
-            try:
-                print_note(adding[name](argument))
-            except KeyboardInterrupt:
-                self._was_interrupted = True
-                print_note("stopped: nothing was added")
-        elif name == "/places":
-            print_note("a chat keeps no places: longlens ask knows which file and line each token came from")
-        else:
-            for line in help_lines() if name == "/help" else stats_lines(self._dialogue, self._totals):
+        saying: dict[str, Callable[[], Iterable[str]]] = {
+            "/help": help_lines,
+            "/places": self._places.lines,
+            "/stats": lambda: stats_lines(self._dialogue, self._totals),
+        }
+        try:
+            for line in [adding[name](argument)] if name in adding else saying[name]():
                 print_note(line)
+        except KeyboardInterrupt:
+            self._was_interrupted = True
+            print_note("stopped: nothing was added" if name in adding else "stopped")
 
     def _rewind(self, num_turns: int) -> None:
         dropped = self._dialogue.rewind(num_turns)
@@ -142,10 +144,10 @@ class ChatLoop:
         self._answer(self._dialogue.answer_again)
 
     def _ask(self, message: str) -> None:
-        text = self._attachments.before(message)
+        text, files = self._attachments.before(message), tuple(self._attachments.files())
 
         def asked(params: SamplingParams, asking: Asking) -> Generator[ChatEvent, None, None]:
-            events = self._dialogue.ask(text, params, asking)
+            events = self._dialogue.ask(text, params, asking, files)
             self._attachments.clear()  # only now: a message that is refused keeps its files for the next
             return events
 
@@ -157,7 +159,9 @@ class ChatLoop:
         with interruptible() as interruption:
             try:
                 with PrefillProgress() as progress:
-                    asking = Asking(cancel=interruption.flag, on_progress=progress.update)
+                    asking = Asking(
+                        cancel=interruption.flag, on_progress=progress.update, on_selection=self._places.watch()
+                    )
                     with closing(answering(self._varied_params(), asking)) as events:
                         for event in events:
                             progress.stop()
