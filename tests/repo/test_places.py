@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -37,27 +39,111 @@ def test_shares_of_all_lines_sum_to_one() -> None:
     counter.add(0, rows)
     shares = counter.line_shares(positions)
     assert sum(shares.values()) == pytest.approx(1)
-    assert len(shares) > 20
+    assert 10 < len(shares) < 30
     assert counter.num_selections == 30
 
 
-def test_each_selection_counts_as_much_as_any_other_whatever_its_size() -> None:
+def surprise(size: int, rate: float, usual: float) -> float:
+    missed = (1 - rate) * math.log((1 - rate) / (1 - usual)) if rate < 1 else 0
+    return size * (rate * math.log(rate / usual) + missed)
+
+
+def test_a_score_is_the_surprise_over_the_rate_around_the_line_and_anywhere() -> None:
     positions = map_of(HISTORY)
-    long, short = tokens(positions, "a.py", 3), tokens(positions, "b.py", 1)[:2]
-    shares = {
-        (line.path, line.line): share
-        for line, share in counter_of(positions, long, short).line_shares(positions).items()
-    }
-    assert shares == {("a.py", 3): pytest.approx(0.5), ("b.py", 1): pytest.approx(0.5)}
+    third, first = tokens(positions, "a.py", 3), tokens(positions, "b.py", 1)
+    shares = list(counter_of(positions, third, first, first, first).line_shares(positions).values())
+    # 251 tokens are counted. 12 stand before line 3 of a.py and 6 behind line 1 of b.py; on the other side 64 are near.
+    near, anywhere = 1 / (12 + 64 + 2), (5 * 3 / 4 + 1) / (251 - 6 + 2)
+    assert anywhere > near
+    scores = [surprise(6, 1 / 4, anywhere), surprise(5, 3 / 4, 1 / (64 + 6 + 2))]
+    assert shares == pytest.approx([score / sum(scores) for score in scores])
+
+
+def test_a_line_counts_as_much_as_in_the_layer_that_it_surprises_most() -> None:
+    positions = map_of(HISTORY)
+    third, first = tokens(positions, "a.py", 3), tokens(positions, "b.py", 1)
+    counter = PlaceCounter(positions.end)
+    for layer, row in ((1, third), (1, third), (2, third[:2]), (3, first), (4, first[:1])):
+        counter.add(layer, np.array([row]))
+    scores = [surprise(6, 1, 1 / (12 + 64 + 2)), surprise(5, 1, 1 / (64 + 6 + 2))]
+    shares = list(counter.line_shares(positions).values())
+    assert shares == pytest.approx([score / sum(scores) for score in scores])
+
+
+def test_a_line_that_one_layer_chooses_as_a_line_stands_before_what_diffuse_layers_choose() -> None:
+    positions = map_of(HISTORY)
+    random = np.random.default_rng(3)
+    wanted = tokens(positions, "a.py", 23)
+    everywhere = [p for line in range(1, 41) for p in tokens(positions, "a.py", line)]
+    generic = [tokens(positions, "a.py", line)[0] for line in (2, 9, 16, 30, 37)]
+    counter = PlaceCounter(positions.end)
+    for _ in range(12):
+        for layer in (0, 1, 2):
+            counter.add(
+                layer, np.array([generic + random.permutation(np.setdiff1d(everywhere, generic))[:40].tolist()])
+            )
+        counter.add(6, np.array([wanted[1:] + random.permutation(np.setdiff1d(everywhere, wanted))[:40].tolist()]))
+    shares = counter.line_shares(positions)
+    first, second = sorted(shares, key=lambda line: -shares[line])[:2]
+    assert (first.path, first.line) == ("a.py", 23)
+    assert shares[first] > 2 * shares[second]
+    assert counter.places(positions)[0] == Place("a.py", 23, 23, round(shares[first], 6))
+
+
+def test_a_layer_that_reads_what_is_near_says_little_about_it() -> None:
+    positions = map_of(HISTORY)
+    near = [p for line in range(31, 41) for p in tokens(positions, "a.py", line)] + tokens(positions, "b.py", 1, 2)
+    counter = PlaceCounter(positions.end)
+    counter.add(0, np.array([near] * 9))
+    counter.add(4, np.array([tokens(positions, "a.py", 5)] * 9))
+    shares = {(line.path, line.line): share for line, share in counter.line_shares(positions).items()}
+    assert all(shares["a.py", 5] > 5 * shares["a.py", line] for line in range(37, 41))
+
+
+def test_a_block_that_is_chosen_whole_is_one_range() -> None:
+    positions = map_of(HISTORY)
+    block = [p for line in range(11, 31) for p in tokens(positions, "a.py", line)]
+    (place,) = counter_of(positions, block, block).places(positions)
+    assert place == Place("a.py", 11, 30, 1.0)
+
+
+def test_what_the_background_chooses_as_often_is_not_counted() -> None:
+    positions = map_of(HISTORY)
+    usual, wanted = tokens(positions, "a.py", 7, 30), tokens(positions, "b.py", 1)
+    counter, background = counter_of(positions, usual + wanted, usual), counter_of(positions, usual)
+    assert counter.places(positions)[0].path == "a.py"
+    assert counter.places(positions, background=background) == [Place("b.py", 1, 1, 1.0)]
+    assert list(counter.line_shares(positions, background=background).values()) == [1.0]
+    assert background.places(positions, background=background) == []
+
+
+def test_a_rate_that_equals_the_background_is_not_counted_whatever_the_last_digit_of_a_sum() -> None:
+    positions = map_of(HISTORY)
+    wanted, usual, other = (tokens(positions, "a.py", line) for line in (1, 9, 40))
+    # 5 of 7 in both; but sums that begin with 2/7 end elsewhere than sums that begin with nothing.
+    background = counter_of(positions, *[usual] * 5, other, other)
+    shares = counter_of(positions, *[usual] * 5, wanted, wanted).line_shares(positions, background=background)
+    assert [(line.path, line.line) for line in shares] == [("a.py", 1)]
+
+
+def test_a_background_of_other_layers_or_of_a_shorter_prompt_explains_nothing_more() -> None:
+    positions = map_of(HISTORY)
+    counter = counter_of(positions, tokens(positions, "a.py", 7), tokens(positions, "b.py", 2))
+    other, short = PlaceCounter(positions.end), PlaceCounter(8)
+    other.add(1, np.array([tokens(positions, "a.py", 7)]))
+    short.add(3, np.array([tokens(positions, "a.py", 7)]))
+    for background in (other, short, PlaceCounter(positions.end)):
+        assert counter.line_shares(positions, background=background) == counter.line_shares(positions)
 
 
 def test_neighbouring_lines_become_one_range() -> None:
     positions = map_of(HISTORY)
-    near = tokens(positions, "a.py", 5, 6, 8)
+    near = tokens(positions, "a.py", 15, 16, 18)
     rows = [near, near, near, tokens(positions, "b.py", 2)]
     (first, *_) = counter_of(positions, *rows).places(positions)
-    assert first == Place("a.py", 5, 8, 0.75)
-    assert first.as_json() == {"path": "a.py", "start": 5, "end": 8, "share": 0.75}
+    assert (first.path, first.start, first.end) == ("a.py", 15, 18)
+    assert 0.75 < first.share < 1
+    assert first.as_json() == {"path": "a.py", "start": 15, "end": 18, "share": first.share}
 
 
 def test_question_headers_anchors_newlines_and_the_answer_are_not_counted() -> None:
@@ -99,6 +185,10 @@ def test_minus_one_is_no_position_and_an_empty_selection_counts_for_nothing() ->
     positions = map_of(HISTORY)
     counter = counter_of(positions, [-1, -1], [*tokens(positions, "b.py", 1)[:1], -1])
     assert counter.num_selections == 1
+    before = counter.line_shares(positions)
+    counter.add(5, np.array([[-1, -1]]))
+    with np.errstate(all="raise"):
+        assert counter.line_shares(positions) == before
     assert counter_of(positions, [-1]).places(positions) == []
     assert PlaceCounter(positions.end).places(positions) == []
 
