@@ -19,7 +19,7 @@ import longlens
 from longlens.ask.answer import RepositoryQuestion, prepare
 from longlens.repo.pack import Pack
 
-_DEFINITION = re.compile(rb"^\s*(?:async\s+)?(?:def|class)\s+(\w{4,})")
+_DEFINITION = re.compile(rb"[ \t]*(?:async[ \t]+)?(?:def|class)\s+(\w{4,})")
 
 
 def definitions(pack: Pack) -> list[tuple[str, str, int]]:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +16,12 @@ from longlens.ask.answer import (
     prepare,
     tokenizer_fingerprint,
 )
+from longlens.chat.conversation import Prompt
 from longlens.chat.facade import Asking, LoadedModel
+from longlens.engine.sequence import CancelFlag
 from longlens.errors import ContextLengthError, UsageError
 from longlens.repo.pack import SYSTEM_TEXT
+from longlens.repo.places import PlaceCounter
 from tests.ask.repositories import make_repository
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -83,6 +86,47 @@ def test_counting_places_changes_no_token(model: LoadedModel, tmp_path: Path) ->
     assert result.places
     assert sum(place.share for place in result.places) <= 1.000001
     assert {place.path for place in result.places} <= {"README.md", "src/lens.py", "src/light.py"}
+
+
+def counted(model: LoadedModel, token_ids: Sequence[int], num_positions: int, params: SamplingParams) -> PlaceCounter:
+    counter = PlaceCounter(num_positions)
+    asking = Asking(on_selection=lambda layer, positions_K: counter.add(layer, positions_K[None].numpy()))
+    list(model.generate(Prompt(tuple(token_ids), False, ()), params, asking))
+    return counter
+
+
+def test_what_another_question_selects_as_well_does_not_count(model: LoadedModel, tmp_path: Path) -> None:
+    ready = prepare(model, question(tmp_path))
+    *_, result = answer(model, ready, PARAMS, Asking())
+    assert isinstance(result, RepositoryAnswer)
+    assert result.background_s is not None
+    num_positions = len(ready.prompt.token_ids)
+    ours = counted(model, ready.prompt.token_ids, num_positions, PARAMS)
+    other_ids = (*ready.prompt.token_ids[: ready.question_start], *ready.background_ids)
+    other = counted(model, other_ids, num_positions, SamplingParams(max_tokens=8))
+    text = model.opened.conversation.tokenizer.decode(other_ids)
+    assert text[text.index("§question") :].startswith("§question\nWhere is `x` defined?")
+    assert list(result.places) == ours.places(ready.positions, background=other)
+    assert list(result.places) != ours.places(ready.positions)
+
+
+def test_a_stopped_answer_has_no_background(model: LoadedModel, tmp_path: Path) -> None:
+    flag = CancelFlag()
+    ready = prepare(model, question(tmp_path))
+    asking = Asking(cancel=flag, on_progress=lambda done, total: flag.cancel() if done == total else None)
+    *_, result = answer(model, ready, PARAMS, asking)
+    assert isinstance(result, RepositoryAnswer)
+    assert result.finished.finish_reason == "cancelled"
+    assert result.background_s is None
+
+
+def test_a_context_that_is_full_has_no_background(model: LoadedModel, tmp_path: Path) -> None:
+    ready = prepare(model, question(tmp_path))
+    crowded = replace(ready, background_ids=ready.background_ids * 200)
+    *_, result = answer(model, crowded, PARAMS, Asking())
+    assert isinstance(result, RepositoryAnswer)
+    assert result.background_s is None
+    assert result.places
 
 
 def test_control_tokens_in_a_file_are_text(model: LoadedModel, tmp_path: Path) -> None:

@@ -7,17 +7,22 @@ counts what the model looked at.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
 from longlens.ask.citations import CitationWriter
+from longlens.chat.answer_stream import AnswerStream
 from longlens.chat.conversation import ChatOptions, Prompt, PromptFrame
 from longlens.chat.facade import Asking, LoadedModel
 from longlens.chat.request import ChatEvent, Finished
+from longlens.engine.events import FinishedEvent
 from longlens.engine.sampling import SamplingParams
+from longlens.engine.session import EngineSession
 from longlens.errors import ContextLengthError, UsageError
 from longlens.repo.anchors import AnchorStyle
 from longlens.repo.base_store import BaseStore, PackSettings, UpdatedPack, store_folder
@@ -27,6 +32,8 @@ from longlens.repo.position_map import PositionMap
 from longlens.text.reply import TextDelta
 from longlens.text.tokenizer import Tokenizer
 
+BACKGROUND_QUESTION = "Where is `x` defined?"
+_BACKGROUND = SamplingParams(max_tokens=8)
 _PROBE = "def probe(x):  # §12:42 naïve 中文 1234\n"
 
 
@@ -61,11 +68,18 @@ class Preparation:
         prompt: token ids, system text and template included.
         positions: which token stands where in the repository.
         updated: the pack, without the question, and how it came to be.
+        background_ids: what follows the pack, the log included, when the background's question is asked instead.
     """
 
     prompt: Prompt
     positions: PositionMap
     updated: UpdatedPack
+    background_ids: tuple[int, ...]
+
+    @property
+    def question_start(self) -> int:
+        """The position of the question's first token; what stands before it is the same for every question."""
+        return self.positions.piece_range(len(self.positions.pieces) - 1).start
 
 
 def tokenizer_fingerprint(tokenizer: Tokenizer) -> str:
@@ -106,7 +120,8 @@ def prepare(model: LoadedModel, question: RepositoryQuestion) -> Preparation:
     ids = (*updated.ids, *question_ids)
     positions = PositionMap(whole.pieces, ids, tokenizer.token_bytes, offset=len(frame.head_ids))
     prompt = frame.around([token_id for piece in ids for token_id in piece])
-    return Preparation(prompt, positions, updated)
+    (background,) = Pack(()).asking(BACKGROUND_QUESTION.encode()).token_ids(tokenizer.encode_bytes)
+    return Preparation(prompt, positions, updated, (*background, *frame.tail_ids))
 
 
 def _budget(model: LoadedModel, question: RepositoryQuestion, frame: PromptFrame, question_tokens: int) -> int:
@@ -130,11 +145,13 @@ class RepositoryAnswer:
         finished: counts and times.
         places: what the model looked at, the most first.
         cited: the places that the answer names, in order.
+        background_s: seconds that the background's question took after the answer; None if it was not asked.
     """
 
     finished: Finished
     places: tuple[Place, ...]
     cited: tuple[tuple[str, int], ...]
+    background_s: float | None
 
 
 AskEvent = ChatEvent | RepositoryAnswer
@@ -144,26 +161,61 @@ def answer(model: LoadedModel, ready: Preparation, params: SamplingParams, askin
     """Answer a prepared question.
 
     The places are counted from what every full layer selects for every token of the answer; counting changes no token.
+    Then another question is put after the same pack, and what is selected for it as well does not count.
 
     Returns:
         The events of `LoadedModel.generate` with anchors turned into paths, but for Finished; then a RepositoryAnswer.
     """
     counter = PlaceCounter(len(ready.prompt.token_ids))
     citations = CitationWriter(ready.positions)
-    events = model.generate(ready.prompt, params, replace(asking, on_selection=_counting(counter)))
-    for event in events:
-        if isinstance(event, Finished):
-            rest = citations.finish()
-            if rest:
-                yield TextDelta(rest)
-            places = tuple(counter.places(ready.positions))
-            yield RepositoryAnswer(event, places, tuple(citations.cited))
-        elif isinstance(event, TextDelta):
-            text = citations.push(event.text)
-            if text:
-                yield TextDelta(text)
-        else:
-            yield event
+    with closing(model.opened.engine.session()) as session:
+        events = session.generate(
+            params,
+            token_ids=ready.prompt.token_ids,
+            rules=asking.rules,
+            cancel=asking.cancel,
+            on_progress=asking.on_progress,
+            on_selection=_counting(counter),
+        )
+        for event in AnswerStream(events, ready.prompt, model.opened):
+            if isinstance(event, Finished):
+                rest = citations.finish()
+                if rest:
+                    yield TextDelta(rest)
+                started = time.perf_counter()
+                background = None
+                if event.finish_reason != "cancelled" and _has_choice(model, ready):
+                    background = _background(session, ready, asking)
+                seconds = None if background is None else time.perf_counter() - started
+                places = tuple(counter.places(ready.positions, background=background))
+                yield RepositoryAnswer(event, places, tuple(citations.cited), seconds)
+            elif isinstance(event, TextDelta):
+                text = citations.push(event.text)
+                if text:
+                    yield TextDelta(text)
+            else:
+                yield event
+
+
+def _has_choice(model: LoadedModel, ready: Preparation) -> bool:
+    """Whether layers select at all, and not everything; and whether the background's question fits the context."""
+    indexer = model.config.indexer
+    if indexer is None or len(ready.prompt.token_ids) <= indexer.index_topk:
+        return False
+    longest = ready.question_start + len(ready.background_ids) + (_BACKGROUND.max_tokens or 0)
+    return longest <= model.plan.context
+
+
+def _background(session: EngineSession, ready: Preparation, asking: Asking) -> PlaceCounter | None:
+    """Count what is selected for the background's question; None if it was cancelled."""
+    counter = PlaceCounter(len(ready.prompt.token_ids))
+    session.rewind(ready.question_start)
+    events = session.generate(
+        _BACKGROUND, token_ids=ready.background_ids, cancel=asking.cancel, on_selection=_counting(counter)
+    )
+    *_, last = events
+    is_whole = isinstance(last, FinishedEvent) and last.record.finish_reason != "cancelled"
+    return counter if is_whole else None
 
 
 def _counting(counter: PlaceCounter) -> Callable[[int, Tensor], None]:

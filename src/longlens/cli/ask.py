@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from longlens.ask.answer import Preparation, RepositoryAnswer, RepositoryQuestion, answer, prepare
+from longlens.ask.answer import BACKGROUND_QUESTION, Preparation, RepositoryAnswer, RepositoryQuestion, answer, prepare
 from longlens.ask.report import pack_as_json, pack_lines, place_lines
 from longlens.chat.conversation import ChatOptions
 from longlens.chat.facade import Asking, LoadedModel
@@ -152,6 +152,8 @@ def _report(
     print_pressure("after prefill", is_quiet=wishes.is_quiet)
     if not wishes.is_quiet:
         print_note(end_line(result.finished))
+        if result.background_s is not None:
+            print_note(f'places: against "{BACKGROUND_QUESTION}", asked after it in {result.background_s:.2f} s')
 
 
 def _as_json(

@@ -93,6 +93,7 @@ class EngineSession:
         self,
         sampling: SamplingParams,
         *,
+        token_ids: Sequence[int] = (),
         rules: Sequence[LogitsRule] = (),
         cancel: CancelFlag | None = None,
         on_progress: Callable[[int, int], None] | None = None,
@@ -101,9 +102,10 @@ class EngineSession:
         """Answer: sample tokens after the last one and append them.
 
         The request is checked now and runs as events are asked for; closing the iterator ends the answer, and what it
-        has appended stays. Arguments and errors are those of `Engine.generate`.
+        has appended stays. `token_ids` are appended before it answers; the other arguments and errors are those of
+        `Engine.generate`.
         """
-        request = Request((), sampling, tuple(rules), cancel or CancelFlag(), on_progress, on_selection)
+        request = Request(tuple(token_ids), sampling, tuple(rules), cancel or CancelFlag(), on_progress, on_selection)
         return self._loop.stream(request, self._context, keeps_context=True)
 
     def fork(self) -> EngineSession:
