@@ -46,6 +46,12 @@ def test_a_question_decides_about_a_small_part_only() -> None:
     assert len(set(plain) - set(asked)) == 1
 
 
+def test_there_is_room_for_a_named_file_of_two_fifths() -> None:
+    files = {f"f{number}.py": b"x" * 10 for number in range(30)} | {"deep/down/large.py": b"y" * 40}
+    assert "deep/down/large.py" in select(files, 100, count, question=b"what is in large.py?").files
+    assert "deep/down/large.py" not in select(files, 100, count).files
+
+
 def test_few_files_are_counted_when_most_cannot_fit() -> None:
     counted = []
 

@@ -7,7 +7,7 @@ A file's importance depends on no question, so that the base stays the same from
     - 0.5 for every folder above it; - 2 below tests, examples, docs, fixtures, benchmarks
     - 0.25 * log2(1 + KiB)
 
-Dependency configurations come before everything. Importance fills 85 % of the budget, then come files that the first
+Dependency configurations come before everything. Importance fills 60 % of the budget, then come files that the first
 question names, then importance again. A file that does not fit is passed over, and smaller ones may follow.
 """
 
@@ -26,7 +26,8 @@ from longlens.repo.symbols import is_named, module_name, question_names, referre
 
 NO_ROOM = "no room in the context"
 CHANGES_SHARE = 0.2
-_SHARE_BEFORE_NAMES = 0.85
+# What a question names is the likeliest place of its answer; less than this would often leave no room for one file.
+_SHARE_BEFORE_NAMES = 0.6
 # A file is not counted when even so much of the tokens that its size lets expect would not fit.
 _LEAST_OF_EXPECTED = 0.7
 _ENTRY_POINTS = frozenset({"main", "app", "cli", "index", "lib", "mod", "server", "__main__", "__init__", "manage"})
@@ -72,7 +73,7 @@ def select(files: Mapping[str, bytes], budget: int, count_tokens: CountTokens, *
         files: all files that may be in it, by path.
         budget: most tokens.
         count_tokens: tokens of a file's piece; the answer may depend on path and bytes only.
-        question: the question that the base is made for; it decides about a small part.
+        question: the question that the base is made for; it decides about the smaller part.
     """
     order = order_by_importance(files)
     room = _Room(files, count_tokens)
