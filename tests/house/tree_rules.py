@@ -25,7 +25,7 @@ WITHOUT_MIRROR = {
 }
 
 # Folders of tests/ that mirror nothing: what holds across floors.
-ACROSS_FLOORS = frozenset({"house", "agreement", "golden", "journeys", "fixtures", "training"})
+ACROSS_FLOORS = frozenset({"house", "agreement", "golden", "journeys", "fixtures", "training", "benchmarks"})
 
 # Written in pieces, so that this file does not refuse itself.
 MACHINE_PATH = re.compile(rb"(?<![\w./~-])/(?:" + b"|".join((b"work", b"home", b"root", b"Users")) + rb")/\w")
