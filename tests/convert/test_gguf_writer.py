@@ -74,3 +74,8 @@ def test_data_that_does_not_match_the_entries_is_refused(tmp_path: Path, data: l
 def test_values_that_gguf_cannot_hold_are_refused(tmp_path: Path, value: MetadataValue) -> None:
     with pytest.raises(UsageError, match="key"):
         write_gguf(tmp_path / "x.gguf", {"key": value}, [], [])
+
+
+def test_an_unknown_element_type_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="Q4_Z is not an element type"):
+        TensorEntry("x", (32,), "Q4_Z")

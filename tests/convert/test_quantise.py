@@ -4,7 +4,7 @@ import pytest
 from gguf.quants import quantize
 
 from longlens.convert.quantise import WRITABLE_TYPES, encode
-from longlens.errors import ShapeError
+from longlens.errors import ShapeError, UsageError
 
 
 def rows_of_every_size() -> np.ndarray:
@@ -43,3 +43,8 @@ def test_a_nan_stays_a_nan_in_bf16() -> None:
 def test_rows_that_are_not_whole_blocks_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match="not whole Q8_0 blocks"):
         encode(np.zeros(shape, np.float32), "Q8_0")
+
+
+def test_a_type_that_is_not_encoded_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="Q4_K"):
+        encode(np.zeros(256, np.float32), "Q4_K")

@@ -54,4 +54,22 @@ def test_the_package_imports_what_it_declares_and_nothing_else() -> None:
     imported = {module.split(".")[0] for source in sources for _, module in imported_modules(ast.parse(source))}
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     declared = {Requirement(text).name for text in project["dependencies"]}
-    assert imported - set(sys.stdlib_module_names) - {"longlens"} == declared
+    optional = {Requirement(text).name for text in project["optional-dependencies"]["plot"]}
+    assert imported - set(sys.stdlib_module_names) - {"longlens"} == declared | optional
+
+
+def test_an_optional_package_is_imported_only_by_programs_of_their_own() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    optional = {Requirement(text).name for text in project["optional-dependencies"]["plot"]}
+    importing = {
+        path.stem
+        for path in (REPOSITORY / "src/longlens").rglob("*.py")
+        if any(module.split(".")[0] in optional for _, module in imported_modules(ast.parse(path.read_text())))
+    }
+    imported = {
+        module.rpartition(".")[2]
+        for path in (REPOSITORY / "src/longlens").rglob("*.py")
+        for _, module in imported_modules(ast.parse(path.read_text()))
+    }
+    assert importing
+    assert importing & imported == set()

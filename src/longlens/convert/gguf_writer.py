@@ -17,7 +17,7 @@ from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
-from longlens.convert.quantise import Bytes, WritableType
+from longlens.convert.quantise import Bytes
 from longlens.errors import FormatError, UsageError
 from longlens.formats.element_types import GGML_TYPES
 
@@ -31,11 +31,23 @@ MetadataValue = bool | int | float | str | Sequence[bool] | Sequence[int] | Sequ
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """One tensor to be written; `shape` is slowest-varying first, as torch and numpy have it."""
+    """One tensor to be written.
+
+    Attributes:
+        name: its name in the file.
+        shape: slowest-varying axis first, as torch and numpy have it.
+        element_type: a name of `GGML_TYPES`, such as "Q4_K".
+    """
 
     name: str
     shape: tuple[int, ...]
-    element_type: WritableType
+    element_type: str
+
+    def __post_init__(self) -> None:
+        if self.element_type not in _TYPE_NUMBERS:
+            raise UsageError(
+                f"{self.element_type} is not an element type of GGUF", f"choose one of {', '.join(_TYPE_NUMBERS)}"
+            )
 
     @property
     def num_bytes(self) -> int:

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from longlens.errors import ShapeError
+from longlens.errors import ShapeError, UsageError
 
 WritableType = Literal["F32", "F16", "BF16", "Q8_0"]
 WRITABLE_TYPES: tuple[WritableType, ...] = get_args(WritableType)
@@ -20,14 +20,15 @@ Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 
-def encode(values: Floats, element_type: WritableType) -> Bytes:
+def encode(values: Floats, element_type: str) -> Bytes:
     """Encode an array, rows along its last axis, into a flat run of bytes.
 
     Args:
         values: fp32, any shape.
-        element_type: what the bytes are to be.
+        element_type: what the bytes are to be, one of `WRITABLE_TYPES`.
 
     Raises:
+        UsageError: another element type.
         ShapeError: Q8_0, but the last axis is not whole blocks of 32.
     """
     flat = np.ascontiguousarray(values, np.float32).reshape(-1)
@@ -45,6 +46,8 @@ def encode(values: Floats, element_type: WritableType) -> Bytes:
                     "store this tensor as F16 or F32",
                 )
             return _q8_0(flat.reshape(-1, Q8_0_ELEMENTS))
+        case _:
+            raise UsageError(f"longlens does not encode {element_type}", f"choose {', '.join(WRITABLE_TYPES)}")
 
 
 def _bf16(flat: Floats) -> Bytes:
