@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from longlens.chat.opening import Opening, open_model
-from longlens.errors import CapacityError, ConfigError, ContextLengthError, ModelNotFoundError, ParameterError
+from longlens.errors import (
+    CapacityError,
+    ConfigError,
+    ContextLengthError,
+    ModelNotFoundError,
+    ParameterError,
+    UsageError,
+)
 from longlens.plan.planner import Wishes
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -43,6 +50,12 @@ def test_a_shape_that_is_not_the_configurations_is_an_error_by_name(tmp_path: Pa
 def test_a_context_beyond_the_models_is_refused_before_weights_are_read() -> None:
     with pytest.raises(ContextLengthError, match="longest"):
         open_model(Opening(str(FIXTURES / "tiny-glm-F32.gguf"), "cpu", Wishes(context=10**6)))
+
+
+def test_a_plan_that_cannot_run_yet_is_refused_with_what_runs() -> None:
+    with pytest.raises(UsageError, match="fp8 are not built yet") as caught:
+        open_model(Opening(str(FIXTURES / "tiny-glm-F32.gguf"), "cpu", Wishes(cache_element="fp8")))
+    assert "bf16" in caught.value.mend
 
 
 def test_more_sequences_than_memory_holds_are_refused() -> None:

@@ -10,7 +10,8 @@ from longlens.errors import CapacityError, ContextLengthError, UsageError
 from longlens.machine import Gpu, Machine
 from longlens.model.config import ModelConfig
 from longlens.model.config_huggingface import read_huggingface_config
-from longlens.plan.planner import RUNTIME_BYTES, Wishes, make_plan
+from longlens.plan.budget import LEAST_SAFETY_BYTES
+from longlens.plan.planner import Wishes, check_runs, longest_that_fits, make_plan
 from longlens.units import GIB
 from tests.golden.tiny_models import CASES
 
@@ -39,7 +40,9 @@ def test_bytes_of_cache_and_index_keys_follow_the_spec() -> None:
 
 def test_parts_sum_to_the_tier() -> None:
     plan = make_plan(tiny(), "tiny", MACHINE, "cpu", Wishes())
-    assert plan.tiers == {"ram": plan.weights_bytes + plan.kv_bytes + plan.scratch_bytes}
+    assert plan.tiers == {"ram": plan.total_bytes}
+    assert plan.total_bytes == plan.weights_bytes + plan.kv_bytes + plan.scratch_bytes + plan.runtime_bytes
+    assert plan.total_bytes == sum(component.num_bytes for component in plan.components)
     assert plan.fits
 
 
@@ -55,7 +58,7 @@ def test_a_context_beyond_the_models_is_refused_with_the_longest() -> None:
 def test_what_does_not_fit_is_refused_with_a_context_that_does() -> None:
     config = tiny()
     needed = make_plan(config, "tiny", MACHINE, "cpu", Wishes(context=4096))
-    tight = replace(MACHINE, memory_available_bytes=needed.total_bytes - 1)
+    tight = replace(MACHINE, memory_available_bytes=needed.total_bytes + needed.safety_bytes - 1)
     with pytest.raises(CapacityError, match=r"the plan needs .* are free") as caught:
         make_plan(config, "tiny", tight, "cpu", Wishes(context=4096))
     fitting = int(caught.value.mend.split()[1])
@@ -64,14 +67,14 @@ def test_what_does_not_fit_is_refused_with_a_context_that_does() -> None:
 
 def test_without_a_wish_the_context_shrinks_to_what_fits() -> None:
     whole = make_plan(tiny(), "tiny", MACHINE, "cpu", Wishes())
-    tight = replace(MACHINE, memory_available_bytes=whole.total_bytes - 1)
+    tight = replace(MACHINE, memory_available_bytes=whole.total_bytes + whole.safety_bytes - 1)
     assert whole.context == 4096
     assert 0 < make_plan(tiny(), "tiny", tight, "cpu", Wishes()).context < 4096
 
 
 def test_too_little_for_the_weights_is_said_as_such() -> None:
     with pytest.raises(CapacityError, match="smaller model"):
-        make_plan(tiny(), "tiny", replace(MACHINE, memory_available_bytes=RUNTIME_BYTES), "cpu", Wishes(context=1))
+        make_plan(tiny(), "tiny", replace(MACHINE, memory_available_bytes=LEAST_SAFETY_BYTES), "cpu", Wishes(context=1))
 
 
 def test_big_weights_are_kept_in_bf16_and_small_ones_in_fp32() -> None:
@@ -107,3 +110,35 @@ def test_a_chunk_is_a_power_of_two_and_shrinks_with_the_models_size() -> None:
     large = make_plan(wide, "wide", MACHINE, "cpu", Wishes()).chunk_tokens
     assert large < small == 4096
     assert large & (large - 1) == 0
+
+
+def test_what_is_not_built_is_planned_and_refused_with_what_runs() -> None:
+    plan = make_plan(tiny(), "tiny", MACHINE, "cpu", Wishes(cache_element="fp8"))
+    assert plan.not_built
+    assert not plan.runs
+    with pytest.raises(UsageError, match="cannot run yet") as caught:
+        check_runs(plan)
+    assert "bf16" in caught.value.mend
+
+
+def test_what_is_built_is_let_through() -> None:
+    plan = make_plan(tiny(), "tiny", MACHINE, "cpu", Wishes())
+    check_runs(plan)
+    assert plan.runs
+
+
+def test_a_limit_of_the_control_group_is_what_counts() -> None:
+    grouped = replace(MACHINE, memory_total_bytes=GIB, memory_available_bytes=100 * 2**20)
+    assert make_plan(tiny(), "tiny", grouped, "cpu", Wishes()).total_bytes < 100 * 2**20
+
+
+def test_a_driver_that_cannot_be_asked_is_named_when_its_device_is_wanted() -> None:
+    broken = replace(MACHINE, gpu_fault="nvidia-smi could not be read: timed out")
+    with pytest.raises(CapacityError, match="timed out"):
+        make_plan(tiny(), "tiny", broken, "cuda:0", Wishes())
+
+
+@given(limit=st.integers(0, 5000), longest=st.integers(1, 5000))
+def test_the_longest_context_that_fits_is_found_in_whole_pages(limit: int, longest: int) -> None:
+    found = longest_that_fits(longest, lambda context: context <= limit)
+    assert found == (longest if longest <= limit else limit // 64 * 64)

@@ -16,6 +16,7 @@ from longlens.errors import ConfigError, ParameterError
 from longlens.formats.checkpoint import Checkpoint, open_checkpoint
 from longlens.hub.reference import parse_reference, resolve_local
 from longlens.kernels.choose import KernelChoice, choose_kernels
+from longlens.kernels.host_memory import keep_freed_memory
 from longlens.machine import Machine, detect_machine
 from longlens.model.build import RunChoices, build_model
 from longlens.model.config import ConfigReading, IndexerConfig, ModelConfig
@@ -23,7 +24,7 @@ from longlens.model.config_reading import read_config
 from longlens.model.mla import AttentionPolicy
 from longlens.model.needs import parameter_needs
 from longlens.plan.plan import ComputeElement, Plan
-from longlens.plan.planner import Wishes, make_plan, padded_tokens
+from longlens.plan.planner import Wishes, check_runs, make_plan, padded_tokens
 from longlens.weights.catalog import Catalog, build_catalog
 from longlens.weights.resident import ResidentWeights
 
@@ -91,6 +92,7 @@ def open_model(opening: Opening) -> OpenedModel:
         choice = choose_kernels(opening.device)
         machine = detect_machine()
         plan = make_plan(reading.config, path.name, machine, str(choice.device), opening.wishes)
+        check_runs(plan)
         conversation = conversation_of(checkpoint)
         defaults = _sampling_defaults(checkpoint)
         engine = _engine(checkpoint, reading.config, catalog, choice, plan, conversation)
@@ -118,6 +120,7 @@ def _engine(
     conversation: Conversation,
 ) -> Engine:
     torch.set_num_threads(plan.num_threads)
+    keep_freed_memory()
     weights = ResidentWeights(checkpoint, catalog, choice.device, _DTYPES[plan.compute_element])
     choices = RunChoices(plan.cache_element, _policy(config.indexer, plan))
     model = build_model(config, weights, choice.kernels, choices)

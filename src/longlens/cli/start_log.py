@@ -6,8 +6,11 @@ from collections.abc import Iterator
 
 from longlens.chat.opening import OpenedModel
 from longlens.chat.request import Finished
+from longlens.cli.data_folder import cache_folder
 from longlens.cli.model_options import ModelWishes
+from longlens.cli.plan_report import prediction_line
 from longlens.machine import MemoryPressure
+from longlens.plan.timing import with_kept_profile
 from longlens.units import format_bytes
 
 
@@ -25,6 +28,7 @@ def start_lines(opened: OpenedModel, wishes: ModelWishes) -> Iterator[str]:
         f"{format_bytes(plan.scratch_bytes)}"
     )
     yield f"context: {plan.context} tokens, prefill chunks of {plan.chunk_tokens}"
+    yield prediction_line(with_kept_profile(opened.config, plan, cache_folder(None)))
     yield f"threads: {plan.num_threads}{_threads_note(opened, wishes)}"
     if wishes.gpu_layers and opened.choice.device.type == "cpu":
         yield f"gpu layers: 0 ({wishes.gpu_layers} asked for, no CUDA device is there)"

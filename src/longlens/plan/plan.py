@@ -5,11 +5,31 @@ It is printed in the start log, saved as JSON, and put into every record. Fields
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
+from typing import Literal, get_args
 
 ComputeElement = Literal["f32", "bf16", "f16"]
+CacheFormatName = Literal["f32", "bf16", "f16", "fp8", "int8"]
+WeightsForm = Literal["expanded", "packed"]
+BUILT_CACHE_FORMATS: tuple[ComputeElement, ...] = get_args(ComputeElement)
+
+
+@dataclass(frozen=True)
+class Component:
+    """Bytes of one kind in one tier.
+
+    Attributes:
+        name: a class of weights (`plan/file_types.py`), "latents" or "keys_and_values", "index_keys", "mtp_cache",
+            "scratch" or "runtime".
+        tier: "gpu", "ram" or "disk".
+        num_bytes: how many.
+    """
+
+    name: str
+    tier: str
+    num_bytes: int
 
 
 @dataclass(frozen=True)
@@ -22,17 +42,29 @@ class Plan:
         num_sequences: sequences of that length that the cache holds.
         device: "cpu", or a CUDA device.
         compute_element: type of weights and activations.
-        cache_element: type of cached rows.
-        num_threads: threads for arithmetic.
+        cache_element: type of cached rows; of a planned format, the type that its rows are computed in.
+        num_threads: threads for arithmetic; 0 for a machine that is not this one.
         chunk_tokens: prefill chunks end at multiples of it.
         gather_above_tokens: cached tokens above which attention gathers selected rows; None without an indexer.
-        weights_bytes: weights in memory, expanded to `compute_element`.
+        weights_bytes: weights in memory, expanded to `compute_element` or packed as in the file.
         kv_bytes_per_token: cached bytes a token, index keys included.
         kv_bytes: the whole cache, index keys included.
         index_bytes: index keys' part of it.
         scratch_bytes: scores, gathered rows and activations of a step at most.
-        tiers: bytes by tier; all three parts together.
-        fits: whether they fit what is free.
+        tiers: bytes by tier; all parts together.
+        fits: whether they fit what is free, with `safety_bytes` to spare.
+        runtime_bytes: what the process takes for the model beside the above (tokenizer, records, buffers).
+        safety_bytes: kept free beyond the predicted peak.
+        cache_format: how cached rows are stored.
+        file_type: type of the file that is planned for; None: of the checkpoint, expanded.
+        weights_form: "expanded" is what runs today, "packed" keeps the file's blocks.
+        hardware: "this-machine", or a machine of the catalogue.
+        components: bytes by component and tier; their sum is that of `tiers`.
+        moves: what does not lie in the fastest tier, and why, a line each.
+        not_built: why this plan cannot run yet; empty if it runs.
+        ttft_s: seconds to the first token, "cold", from "memory" and from "disk"; None where nothing predicts them.
+        decode_tokens_per_s: after the first token; None likewise.
+        time_note: where these come from, or why there are none.
     """
 
     model: str
@@ -51,12 +83,38 @@ class Plan:
     scratch_bytes: int
     tiers: Mapping[str, int]
     fits: bool
+    runtime_bytes: int = 0
+    safety_bytes: int = 0
+    cache_format: CacheFormatName = "bf16"
+    file_type: str | None = None
+    weights_form: WeightsForm = "expanded"
+    hardware: str = "this-machine"
+    components: Sequence[Component] = ()
+    moves: Sequence[str] = ()
+    not_built: Sequence[str] = ()
+    ttft_s: Mapping[str, float | None] = field(
+        default_factory=lambda: MappingProxyType({"cold": None, "memory": None, "disk": None})
+    )
+    decode_tokens_per_s: float | None = None
+    time_note: str = ""
 
     @property
     def total_bytes(self) -> int:
-        """Weights, cache and scratch."""
-        return self.weights_bytes + self.kv_bytes + self.scratch_bytes
+        """Weights, cache, scratch and runtime: the predicted peak beyond an empty process."""
+        return self.weights_bytes + self.kv_bytes + self.scratch_bytes + self.runtime_bytes
+
+    @property
+    def runs(self) -> bool:
+        """Whether `load` can do this today."""
+        return self.fits and not self.not_built
 
     def as_json(self) -> dict[str, object]:
         """Plain values for json.dumps, the fields in this order."""
-        return {**asdict(self), "tiers": dict(self.tiers)}
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return plain | {
+            "tiers": dict(self.tiers),
+            "components": [asdict(component) for component in self.components],
+            "moves": list(self.moves),
+            "not_built": list(self.not_built),
+            "ttft_s": dict(self.ttft_s),
+        }

@@ -1,20 +1,31 @@
-"""File, machine and wishes -> Plan.
+"""File, machine and wishes -> the plan that runs today: everything in the memory of the device that computes.
 
-This first planner knows one tier: everything in the memory of the device that computes. It refuses what does not fit
-and says which context would.
+It refuses what does not fit and says which context would. What cannot run yet is planned by `plan/proposal.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from longlens.errors import CapacityError, ContextLengthError, UsageError
 from longlens.machine import Machine
-from longlens.model.config import GqaConfig, ModelConfig
+from longlens.model.config import ModelConfig
 from longlens.model.needs import parameter_needs
-from longlens.model.state import ELEMENT_BYTES, CacheSpec, cache_spec_of
-from longlens.plan.plan import ComputeElement, Plan
-from longlens.units import GIB, MIB, format_bytes
+from longlens.model.state import CacheSpec
+from longlens.plan.budget import (
+    PAGE_TOKENS,
+    Budget,
+    BudgetRequest,
+    format_of,
+    make_budget,
+    memory_weights,
+    padded_to_pages,
+    safety_bytes,
+)
+from longlens.plan.plan import BUILT_CACHE_FORMATS, CacheFormatName, ComputeElement, Plan
+from longlens.units import format_bytes
 
 DEFAULT_CONTEXT = 262_144
 LONGEST_CHUNK, SHORTEST_CHUNK = 4096, 64
@@ -24,9 +35,8 @@ ASSUMED_FLOPS_PER_THREAD = 30e9
 ASSUMED_FLOPS_OF_A_GPU = 50e12
 # fp32 weights are the more exact choice on a processor; they are taken while they leave room for everything else.
 FP32_SHARE_OF_MEMORY = 0.25
-SCORES_AND_ROWS_BYTES = 256 * MIB
-RUNTIME_BYTES = 1 * GIB
 _ELEMENTS: tuple[ComputeElement, ...] = ("f32", "bf16", "f16")
+CACHE_FORMATS: tuple[CacheFormatName, ...] = (*_ELEMENTS, "fp8", "int8")
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class Wishes:
     context: int | None = None
     num_sequences: int = 1
     compute_element: ComputeElement | None = None
-    cache_element: ComputeElement | None = None
+    cache_element: CacheFormatName | None = None
     num_threads: int | None = None
     chunk_tokens: int | None = None
 
@@ -45,10 +55,10 @@ class Wishes:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} is {value}", "it must be at least 1")
-        for name in ("compute_element", "cache_element"):
+        for name, known in (("compute_element", _ELEMENTS), ("cache_element", CACHE_FORMATS)):
             value = getattr(self, name)
-            if value is not None and value not in _ELEMENTS:
-                raise UsageError(f"{name} is {value!r}", f"choose {', '.join(_ELEMENTS)}")
+            if value is not None and value not in known:
+                raise UsageError(f"{name} is {value!r}", f"choose {', '.join(known)}")
 
 
 def make_plan(config: ModelConfig, name: str, machine: Machine, device: str, wishes: Wishes) -> Plan:
@@ -65,24 +75,35 @@ def make_plan(config: ModelConfig, name: str, machine: Machine, device: str, wis
         ContextLengthError: the context is longer than the model was made for.
         CapacityError: weights, cache and scratch do not fit; the mend names a context that does.
     """
-    compute = wishes.compute_element or _compute_element(config, machine, device)
-    element = wishes.cache_element or compute
-    spec = cache_spec_of(config, element)
+    compute = wishes.compute_element or element_for(config, device, machine.memory_total_bytes)
     threads = min(wishes.num_threads or machine.num_threads, machine.num_threads)
-    chunk = wishes.chunk_tokens or _chunk_tokens(config, threads, device)
-    weights = _weights_bytes(config, compute)
-    scratch = SCORES_AND_ROWS_BYTES + RUNTIME_BYTES + _activation_bytes(config, chunk)
-    free = _free_bytes(machine, device)
-    room_tokens = max(0, free - weights - scratch) // (spec.bytes_per_token * wishes.num_sequences)
-    context = wishes.context or _default_context(config, spec, room_tokens)
-    _check_trained_length(config, context)
-    kv = padded_tokens(context, spec) * wishes.num_sequences * spec.bytes_per_token
-    total = weights + kv + scratch
+    rate = threads * ASSUMED_FLOPS_PER_THREAD if device == "cpu" else ASSUMED_FLOPS_OF_A_GPU
+    chunk = wishes.chunk_tokens or chunk_tokens_for(config, rate)
+    cache_format = wishes.cache_element or compute
     tier = "ram" if device == "cpu" else "gpu"
-    if total > free:
+    free = _free_bytes(machine, device)
+
+    def budget_of(context: int) -> Budget:
+        request = BudgetRequest(
+            context=context,
+            num_sequences=wishes.num_sequences,
+            cache_format=cache_format,
+            compute_element=compute,
+            chunk_tokens=chunk,
+            gather_above_tokens=config.gather_threshold_tokens,
+            device=device,
+        )
+        return make_budget(config, request, tier=tier)
+
+    most = longest_that_fits(config.max_position_embeddings, lambda context: _fits(budget_of(context), free))
+    context = wishes.context or max(1, min(config.max_position_embeddings, DEFAULT_CONTEXT, most))
+    check_trained_length(config, context)
+    budget = budget_of(context)
+    if not _fits(budget, free):
+        needed = budget.total_bytes + safety_bytes(budget.total_bytes)
         raise CapacityError(
-            f"the plan needs {format_bytes(total)}, {format_bytes(free)} are free",
-            _nearest_that_fits(config, spec, room_tokens, weights + scratch),
+            f"the plan needs {format_bytes(needed)}, {format_bytes(free)} are free",
+            _nearest_that_fits(most, budget),
         )
     return Plan(
         model=name,
@@ -90,18 +111,49 @@ def make_plan(config: ModelConfig, name: str, machine: Machine, device: str, wis
         num_sequences=wishes.num_sequences,
         device=device,
         compute_element=compute,
-        cache_element=element,
+        cache_element=stored_element(cache_format),
         num_threads=threads,
         chunk_tokens=chunk,
         gather_above_tokens=config.gather_threshold_tokens,
-        weights_bytes=weights,
-        kv_bytes_per_token=spec.bytes_per_token,
-        kv_bytes=kv,
-        index_bytes=kv * spec.bytes_of("index_key") // spec.bytes_per_token,
-        scratch_bytes=scratch,
-        tiers={tier: total},
+        weights_bytes=budget.weights_bytes,
+        kv_bytes_per_token=format_of(config, cache_format).bytes_per_token,
+        kv_bytes=budget.cache_bytes,
+        index_bytes=budget.bytes_of("index_keys"),
+        scratch_bytes=budget.bytes_of("scratch"),
+        tiers=budget.by_tier(),
         fits=True,
+        runtime_bytes=budget.bytes_of("runtime"),
+        safety_bytes=safety_bytes(budget.total_bytes),
+        cache_format=cache_format,
+        components=budget.components,
+        not_built=not_built_format(cache_format),
     )
+
+
+def check_runs(plan: Plan) -> None:
+    """Refuse a plan that cannot run yet.
+
+    Raises:
+        UsageError: it needs what is not built; the mend names the nearest that runs.
+    """
+    if plan.not_built:
+        formats = " or ".join(BUILT_CACHE_FORMATS)
+        mend = (
+            f"store cached rows as {formats}"
+            if plan.cache_format not in BUILT_CACHE_FORMATS
+            else "plan for one tier and expanded weights: a smaller model or file, or a shorter --context"
+        )
+        raise UsageError(f"the plan cannot run yet: {'; '.join(plan.not_built)}", mend)
+
+
+def not_built_format(cache_format: CacheFormatName) -> tuple[str, ...]:
+    """Why a format of cached rows cannot be stored yet; empty if it can."""
+    return () if cache_format in BUILT_CACHE_FORMATS else (f"cached rows as {cache_format} are not built yet",)
+
+
+def stored_element(cache_format: CacheFormatName) -> ComputeElement:
+    """The element type of cached rows; planned formats are computed in bf16."""
+    return cache_format if cache_format in ("f32", "bf16", "f16") else "bf16"
 
 
 def padded_tokens(context: int, spec: CacheSpec) -> int:
@@ -109,31 +161,55 @@ def padded_tokens(context: int, spec: CacheSpec) -> int:
     return -(-context // spec.page_tokens) * spec.page_tokens
 
 
-def _compute_element(config: ModelConfig, machine: Machine, device: str) -> ComputeElement:
+def element_for(config: ModelConfig, device: str, memory_total_bytes: int) -> ComputeElement:
+    """What weights are expanded to when nobody says."""
     if device != "cpu":
         return "bf16"
-    fits_easily = _weights_bytes(config, "f32") <= FP32_SHARE_OF_MEMORY * machine.memory_total_bytes
+    fits_easily = sum(memory_weights(config, "f32", None).values()) <= FP32_SHARE_OF_MEMORY * memory_total_bytes
     return "f32" if fits_easily else "bf16"
 
 
-def _weights_bytes(config: ModelConfig, element: ComputeElement) -> int:
-    """Weights that are run; the multi-token prediction layer stays in the file."""
-    return sum(
-        need.num_elements * (4 if need.precision == "fp32" else ELEMENT_BYTES[element])
-        for need in parameter_needs(config)
-        if need.is_run
-    )
-
-
-def _chunk_tokens(config: ModelConfig, threads: int, device: str) -> int:
-    rate = threads * ASSUMED_FLOPS_PER_THREAD if device == "cpu" else ASSUMED_FLOPS_OF_A_GPU
-    tokens = CHUNK_SECONDS * rate / (2 * _active_parameters(config))
+def chunk_tokens_for(config: ModelConfig, flops_per_s: float) -> int:
+    """Tokens of a chunk that takes at most `CHUNK_SECONDS`, a power of two."""
+    tokens = CHUNK_SECONDS * flops_per_s / (2 * _active_parameters(config))
     chunk = LONGEST_CHUNK
     while chunk > SHORTEST_CHUNK and chunk > tokens:
         chunk //= 2
     return chunk
 
 
+def longest_that_fits(longest: int, fits: Callable[[int], bool]) -> int:
+    """The longest context of whole pages for which `fits` holds; 0 if not even one page does.
+
+    Needs grow with the context, so that halving the range finds it.
+    """
+    if fits(longest):
+        return longest
+    low, high = 0, padded_to_pages(longest) // PAGE_TOKENS
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle * PAGE_TOKENS) else (low, middle)
+    return low * PAGE_TOKENS
+
+
+def check_trained_length(config: ModelConfig, context: int) -> None:
+    """Refuse a context that the model was not made for.
+
+    Raises:
+        ContextLengthError: it is longer.
+    """
+    if context > config.max_position_embeddings:
+        raise ContextLengthError(
+            f"a context of {context} tokens is longer than the {config.max_position_embeddings} of the model",
+            f"--context {config.max_position_embeddings} is the longest",
+        )
+
+
+def _fits(budget: Budget, free_bytes: int) -> bool:
+    return budget.total_bytes + safety_bytes(budget.total_bytes) <= free_bytes
+
+
+@cache
 def _active_parameters(config: ModelConfig) -> int:
     """Weights that one token is multiplied with."""
     active = 0
@@ -147,15 +223,6 @@ def _active_parameters(config: ModelConfig) -> int:
     return active
 
 
-def _activation_bytes(config: ModelConfig, chunk: int) -> int:
-    attention = config.attention
-    if isinstance(attention, GqaConfig):
-        widest = attention.num_attention_heads * attention.head_dim
-    else:
-        widest = attention.num_attention_heads * (2 * attention.qk_head_dim + attention.v_head_dim)
-    return chunk * (6 * config.hidden_size + 2 * widest + 3 * config.intermediate_size) * 4
-
-
 def _free_bytes(machine: Machine, device: str) -> int:
     if device == "cpu":
         return machine.memory_available_bytes
@@ -166,22 +233,11 @@ def _free_bytes(machine: Machine, device: str) -> int:
     return machine.gpus[number].memory_free_bytes
 
 
-def _default_context(config: ModelConfig, spec: CacheSpec, room_tokens: int) -> int:
-    """The model's own length, at most 262,144, and no more than fits."""
-    longest = min(config.max_position_embeddings, DEFAULT_CONTEXT)
-    return max(1, min(longest, room_tokens // spec.page_tokens * spec.page_tokens))
-
-
-def _check_trained_length(config: ModelConfig, context: int) -> None:
-    if context > config.max_position_embeddings:
-        raise ContextLengthError(
-            f"a context of {context} tokens is longer than the {config.max_position_embeddings} of the model",
-            f"--context {config.max_position_embeddings} is the longest",
-        )
-
-
-def _nearest_that_fits(config: ModelConfig, spec: CacheSpec, room_tokens: int, fixed_bytes: int) -> str:
-    pages = min(room_tokens, config.max_position_embeddings) // spec.page_tokens
-    if pages > 0:
-        return f"--context {pages * spec.page_tokens} fits"
-    return f"weights and scratch alone take {format_bytes(fixed_bytes)}: use a smaller model or a larger machine"
+def _nearest_that_fits(most: int, budget: Budget) -> str:
+    if most > 0:
+        return f'--context {most} fits; see what else with "longlens plan"'
+    fixed = budget.total_bytes - budget.cache_bytes
+    return (
+        f"weights and scratch alone take {format_bytes(fixed)}: use a smaller model or a larger machine; "
+        'see what else with "longlens plan"'
+    )
