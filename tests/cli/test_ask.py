@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from longlens.cli import ask, long_prompt, main
 from tests.ask.repositories import make_repository
 from tests.cli.terminal import TINY, fault_and_mend, longlens
 
@@ -94,3 +95,30 @@ def test_a_missing_log_file_is_a_fault(tmp_path: Path) -> None:
     fault, _ = fault_and_mend(result)
     assert "no.log" in fault
     assert result.returncode == 1
+
+
+def test_a_very_long_prompt_is_read_only_when_somebody_agrees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_repository(tmp_path / "repository")
+    command = ["ask", *MODEL, "--cache-dir", str(tmp_path / "cache"), "-q", str(root), "where?"]
+    monkeypatch.setattr(long_prompt, "LONG_PROMPT_TOKENS", 100)
+    assert main(command) == 2
+    unasked = capsys.readouterr()
+    assert unasked.out == ""
+    assert "add --yes" in unasked.err
+    assert main([*command, "--yes"]) == 0
+    agreed = capsys.readouterr()
+    assert "looked at:" in agreed.out
+    assert "tokens; the first token of the answer: not known" in agreed.err
+
+
+def test_a_prompt_that_nobody_wants_to_wait_for_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_repository(tmp_path / "repository")
+    monkeypatch.setattr(ask, "agrees_to_wait", lambda *_, **__: False)
+    assert main(["ask", *MODEL, "--no-store", "-q", str(root), "where?"]) == 1
+    refused = capsys.readouterr()
+    assert refused.out == ""
+    assert refused.err.splitlines()[0] == "the repository was not read"

@@ -17,13 +17,15 @@ from longlens.chat.facade import Asking, LoadedModel
 from longlens.chat.opening import open_model
 from longlens.chat.request import Finished
 from longlens.cli.answer_writer import AnswerWriter
-from longlens.cli.data_folder import cache_folder
+from longlens.cli.data_folder import cache_folder, store_folder
 from longlens.cli.interruption import Interruption, interruptible
-from longlens.cli.messages import print_note
+from longlens.cli.long_prompt import agrees_to_wait
+from longlens.cli.messages import print_fault, print_note
 from longlens.cli.model_options import ModelWishes, SamplingWishes, model_options_or_pocket, sampling_options
 from longlens.cli.opening import opening_of, print_pressure, print_start, read_template_options, sampling_params
 from longlens.cli.progress import PrefillProgress
 from longlens.cli.start_log import end_line, pressure_line
+from longlens.cli.turn_score import keep_turn_score
 from longlens.engine.sampling import SamplingParams
 from longlens.errors import ModelNotFoundError, UsageError
 from longlens.machine import memory_pressure
@@ -40,6 +42,8 @@ class AskWishes:
     line_numbers: Any
     log: tuple[str, bytes] | None
     cache: Path | None
+    profile_folder: Path
+    says_yes: bool
     is_json: bool
     is_quiet: bool
     is_verbose: bool
@@ -55,8 +59,7 @@ class AskWishes:
 @sampling_options
 @click.option("--log", "log_file", metavar="FILE", help="a log file to read last before the question")
 @click.option("--line-numbers", type=click.Choice(("all", "anchors", "none")), default="anchors", show_default=True)
-@click.option("--cache-dir", type=click.Path(file_okay=False, path_type=Path), help="where packs are kept")
-@click.option("--no-store", is_flag=True, help="keep nothing on disk")
+@click.option("-y", "--yes", "says_yes", is_flag=True, help="read prompts above 500,000 tokens without asking")
 @click.option("--chat-template-kwargs", "template_options", metavar="JSON", help='such as {"enable_thinking": false}')
 @click.option("--json", "is_json", is_flag=True, help="print one JSON object at the end")
 @click.option("-v", "--verbose", "is_verbose", is_flag=True, help="name every file that was left out, and why")
@@ -65,7 +68,7 @@ def COMMAND(  # noqa: N802  (the name under which every command module offers it
     model_wishes: ModelWishes, sampling_wishes: SamplingWishes, **options: Any
 ) -> int:
     """Pack, read, answer, report."""
-    wishes = _wishes(options)
+    wishes = _wishes(model_wishes, options)
     with interruptible() as interruption:
         opened = open_model(opening_of(model_wishes))
         with LoadedModel(opened) as model:
@@ -74,7 +77,7 @@ def COMMAND(  # noqa: N802  (the name under which every command module offers it
             return _ask(model, params, wishes, interruption)
 
 
-def _wishes(options: dict[str, Any]) -> AskWishes:
+def _wishes(model_wishes: ModelWishes, options: dict[str, Any]) -> AskWishes:
     words: tuple[str, ...] = options["words"]
     if not 1 <= len(words) <= 2:
         raise UsageError(
@@ -89,7 +92,9 @@ def _wishes(options: dict[str, Any]) -> AskWishes:
         question=words[-1],
         line_numbers=options["line_numbers"],
         log=_read_log(options["log_file"]),
-        cache=None if options["no_store"] else cache_folder(options["cache_dir"]),
+        cache=store_folder(model_wishes),
+        profile_folder=cache_folder(model_wishes.cache_dir),
+        says_yes=options["says_yes"],
         is_json=options["is_json"],
         is_quiet=options["is_quiet"],
         is_verbose=options["is_verbose"],
@@ -106,9 +111,8 @@ def _read_log(file: str | None) -> tuple[str, bytes] | None:
         raise ModelNotFoundError(f"the log file {file} cannot be read: {error.strerror}", "check its path") from None
 
 
-def _ask(model: LoadedModel, params: SamplingParams, wishes: AskWishes, interruption: Interruption) -> int:
-    answer_tokens = DEFAULT_ANSWER_TOKENS if params.max_tokens is None else params.max_tokens
-    question = RepositoryQuestion(
+def _question(wishes: AskWishes, answer_tokens: int) -> RepositoryQuestion:
+    return RepositoryQuestion(
         root=wishes.root,
         text=wishes.question,
         answer_tokens=answer_tokens,
@@ -117,11 +121,19 @@ def _ask(model: LoadedModel, params: SamplingParams, wishes: AskWishes, interrup
         log=wishes.log,
         chat=ChatOptions(template=wishes.template_options),
     )
-    ready = prepare(model, question)
+
+
+def _ask(model: LoadedModel, params: SamplingParams, wishes: AskWishes, interruption: Interruption) -> int:
+    answer_tokens = DEFAULT_ANSWER_TOKENS if params.max_tokens is None else params.max_tokens
+    ready = prepare(model, _question(wishes, answer_tokens))
     if not wishes.is_quiet:
         for line in pack_lines(ready, is_verbose=wishes.is_verbose):
             print_note(line)
         print_note(pressure_line("before prefill", memory_pressure()))
+    num_tokens = len(ready.prompt.token_ids)
+    if not agrees_to_wait(model.opened, num_tokens, wishes.profile_folder, says_yes=wishes.says_yes):
+        print_fault("the repository was not read", "ask about a smaller folder, or with a smaller --context")
+        return 1
     writer = AnswerWriter(is_silent=wishes.is_json)
     result: RepositoryAnswer | None = None
     with PrefillProgress() as progress:
@@ -136,6 +148,7 @@ def _ask(model: LoadedModel, params: SamplingParams, wishes: AskWishes, interrup
     writer.end()
     if result is not None:
         _report(model, ready, wishes, writer, result)
+        keep_turn_score(model.opened, result.finished, wishes.cache)
     return interruption.exit_code
 
 

@@ -17,10 +17,12 @@ from longlens.chat.facade import LoadedModel
 from longlens.chat.opening import open_model
 from longlens.cli.chat_input import choose_lines
 from longlens.cli.chat_loop import EXIT_TERMINATED, ChatLoop
+from longlens.cli.data_folder import store_folder
 from longlens.cli.messages import print_note
 from longlens.cli.model_options import ModelWishes, SamplingWishes, model_options, sampling_options
 from longlens.cli.opening import opening_of, print_start, read_template_options, sampling_params
 from longlens.cli.prompt_source import read_prompt
+from longlens.cli.turn_score import keep_turn_score
 from longlens.errors import UsageError
 
 
@@ -47,7 +49,14 @@ def COMMAND(  # noqa: N802  (the name under which every command module offers it
         with Dialogue(model, system=beginning.system, options=ChatOptions(template=template_options)) as dialogue:
             if not is_quiet:
                 print_note("chat: /help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves")
-            loop = ChatLoop(dialogue, params, choose_lines(), is_quiet=is_quiet)
+            folder = store_folder(model_wishes)
+            loop = ChatLoop(
+                dialogue,
+                params,
+                choose_lines(),
+                is_quiet=is_quiet,
+                on_finished=lambda finished: keep_turn_score(model.opened, finished, folder),
+            )
             code = loop.run(beginning.message)
     # A script that pipes its messages in learns that one of them was refused; who sits at a terminal has seen it.
     return 1 if code == 0 and loop.num_faults and not sys.stdin.isatty() else code

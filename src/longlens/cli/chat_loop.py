@@ -36,7 +36,15 @@ class ChatLoop:
         num_faults: entries that ended in a fault.
     """
 
-    def __init__(self, dialogue: Dialogue, params: SamplingParams, lines: Lines, *, is_quiet: bool) -> None:
+    def __init__(
+        self,
+        dialogue: Dialogue,
+        params: SamplingParams,
+        lines: Lines,
+        *,
+        is_quiet: bool,
+        on_finished: Callable[[Finished], None] = lambda _finished: None,
+    ) -> None:
         """Begin.
 
         Args:
@@ -44,12 +52,14 @@ class ChatLoop:
             params: how every answer's tokens are chosen.
             lines: where the user's lines come from.
             is_quiet: answers are not followed by what they took.
+            on_finished: told how every answer ended.
         """
         self.num_faults = 0
         self._dialogue = dialogue
         self._params = params
         self._lines = lines
         self._is_quiet = is_quiet
+        self._on_finished = on_finished
         self._totals = ChatTotals()
         self._places = ChatPlaces(dialogue)
         self._num_regenerated = 0
@@ -188,6 +198,7 @@ class ChatLoop:
         dialogue = self._dialogue
         if finished is not None:
             self._totals.take(finished)
+            self._on_finished(finished)
             if not self._is_quiet:
                 print_note(end_line(finished))
         if dialogue.is_unanswered:

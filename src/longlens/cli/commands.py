@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class CommandEntry(NamedTuple):
@@ -21,9 +22,32 @@ COMMANDS: Mapping[str, CommandEntry] = MappingProxyType(
         "run": CommandEntry("longlens.cli.run", "answer one prompt"),
         "pull": CommandEntry("longlens.cli.pull", "download a model from Hugging Face"),
         "inspect": CommandEntry("longlens.cli.inspect", "show what a checkpoint holds"),
+        "plan": CommandEntry("longlens.cli.plan", "predict memory and time of a model on this machine or another"),
+        "bench": CommandEntry("longlens.cli.bench", "measure prefill, decode and time to the first token"),
     }
 )
-NOT_BUILT_YET = (
-    *("serve", "launch", "plan", "bench", "pack", "cache"),
-    *("doctor", "quantize", "tune", "eval", "why"),
+NOT_BUILT_YET = ("serve", "launch", "pack", "cache", "doctor", "quantize", "tune", "eval", "why")
+
+# Parts of commands that need what the rest of the command does not: torch, the hub's client, or a long import.
+PARTS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "plan --probe": ("longlens.cli.plan_probe", "measure_and_keep"),
+        "plan ORG/REPO": ("longlens.cli.plan_remote", "remote_model"),
+        "plan --advise": ("longlens.cli.plan_advise", "print_advice"),
+        "plan --advise, options": ("longlens.cli.plan_advise", "advice_options"),
+        "plan --advise, place": ("longlens.plan.advice_for", "Place"),
+        "plan --table": ("longlens.cli.plan_tables", "print_table"),
+        "plan --score": ("longlens.cli.plan_score", "print_score"),
+    }
 )
+
+
+def load_command(name: str) -> Any:
+    """Import a command's module and give its click command."""
+    return import_module(COMMANDS[name].module).COMMAND
+
+
+def load_part(name: str) -> Any:
+    """Import the function behind one of `PARTS`."""
+    module, function = PARTS[name]
+    return getattr(import_module(module), function)

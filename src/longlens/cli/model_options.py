@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -29,6 +30,8 @@ class ModelWishes:
     flash_attn: str
     chunk_tokens: int | None
     is_strict: bool
+    cache_dir: Path | None = None
+    keeps_nothing: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,10 @@ _MODEL_OPTIONS = (
     ),
     click.option("--chunk-tokens", type=int, metavar="N", help="prefill chunks end at multiples of it"),
     click.option("--strict", "is_strict", is_flag=True, help="unknown keys and tensors of the file are errors"),
+    click.option(
+        "--cache-dir", type=click.Path(file_okay=False, path_type=Path), help="where packs and records of runs are kept"
+    ),
+    click.option("--no-store", "keeps_nothing", is_flag=True, help="keep nothing on disk"),
 )
 
 _SAMPLING_OPTIONS = (

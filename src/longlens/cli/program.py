@@ -9,12 +9,11 @@ import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
-from importlib import import_module
 
 import click
 
 from longlens import __version__
-from longlens.cli.commands import COMMANDS, NOT_BUILT_YET
+from longlens.cli.commands import COMMANDS, NOT_BUILT_YET, load_command
 from longlens.cli.messages import print_fault
 from longlens.errors import CancelledError, LonglensError, UsageError
 
@@ -73,7 +72,7 @@ def _dispatch(words: list[str]) -> int:
         close = next(iter(get_close_matches(name, COMMANDS, n=1)), None)
         mend = f"did you mean longlens {close}?" if close else f"commands: {', '.join(COMMANDS)}"
         raise UsageError(f"{name!r} is not a command of longlens", mend)
-    command: click.Command = import_module(COMMANDS[name].module).COMMAND
+    command: click.Command = load_command(name)
     code = command.main(words[1:], prog_name=f"longlens {name}", standalone_mode=False)
     return code if isinstance(code, int) else 0
 

@@ -14,6 +14,7 @@ from longlens.chat.facade import Asking, LoadedModel, Prompted
 from longlens.chat.opening import OpenedModel, open_model
 from longlens.chat.request import Finished
 from longlens.cli.answer_writer import AnswerWriter
+from longlens.cli.data_folder import store_folder
 from longlens.cli.interruption import Interruption, interruptible
 from longlens.cli.messages import print_note
 from longlens.cli.model_options import ModelWishes, SamplingWishes, model_options, sampling_options
@@ -21,6 +22,7 @@ from longlens.cli.opening import opening_of, print_pressure, print_start, read_t
 from longlens.cli.progress import PrefillProgress
 from longlens.cli.prompt_source import read_prompt
 from longlens.cli.start_log import end_line, pressure_line
+from longlens.cli.turn_score import keep_turn_score
 from longlens.engine.sampling import SamplingParams
 from longlens.errors import UsageError
 from longlens.machine import memory_pressure
@@ -59,7 +61,10 @@ def COMMAND(  # noqa: N802  (the name under which every command module offers it
         opened = open_model(opening_of(model_wishes))
         with LoadedModel(opened) as model:
             print_start(opened, model_wishes, is_quiet=wishes.is_quiet)
-            return _answer(model, sampling_params(sampling_wishes, opened), wishes, interruption)
+            finished = _answer(model, sampling_params(sampling_wishes, opened), wishes, interruption)
+        if finished is not None:
+            keep_turn_score(opened, finished, store_folder(model_wishes))
+        return interruption.exit_code
 
 
 def _run_wishes(options: dict[str, Any]) -> RunWishes:
@@ -86,7 +91,9 @@ def _prompted(model: LoadedModel, wishes: RunWishes) -> Prompted:
     return [*system, Message("user", wishes.prompt)]
 
 
-def _answer(model: LoadedModel, params: SamplingParams, wishes: RunWishes, interruption: Interruption) -> int:
+def _answer(
+    model: LoadedModel, params: SamplingParams, wishes: RunWishes, interruption: Interruption
+) -> Finished | None:
     answer = AnswerWriter(is_silent=wishes.is_json)
     if not wishes.is_quiet:
         print_note(pressure_line("before prefill", memory_pressure()))
@@ -101,7 +108,7 @@ def _answer(model: LoadedModel, params: SamplingParams, wishes: RunWishes, inter
                 answer.take(event)
     answer.end()
     _report(model.opened, wishes, answer, finished)
-    return interruption.exit_code
+    return finished
 
 
 def _report(opened: OpenedModel, wishes: RunWishes, answer: AnswerWriter, finished: Finished | None) -> None:
