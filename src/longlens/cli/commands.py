@@ -23,10 +23,11 @@ COMMANDS: Mapping[str, CommandEntry] = MappingProxyType(
         "pull": CommandEntry("longlens.cli.pull", "download a model from Hugging Face"),
         "inspect": CommandEntry("longlens.cli.inspect", "show what a checkpoint holds"),
         "plan": CommandEntry("longlens.cli.plan", "predict memory and time of a model on this machine or another"),
+        "quantize": CommandEntry("longlens.cli.quantize", "write a model as a GGUF file of another type"),
         "bench": CommandEntry("longlens.cli.bench", "measure prefill, decode and time to the first token"),
     }
 )
-NOT_BUILT_YET = ("serve", "launch", "pack", "cache", "doctor", "quantize", "tune", "eval", "why")
+NOT_BUILT_YET = ("serve", "launch", "pack", "cache", "doctor", "tune", "eval", "why")
 
 # Parts of commands that need what the rest of the command does not: torch, the hub's client, or a long import.
 PARTS: Mapping[str, tuple[str, str]] = MappingProxyType(

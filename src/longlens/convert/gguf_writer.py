@@ -76,7 +76,8 @@ def write_gguf(
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(_header(metadata, tensors))
+            pairs = [encode_pair(key, value) for key, value in metadata.items()]
+            file.write(encode_header(pairs, tensors))
             _write_data(file, tensors, data)
             file.flush()
             os.fsync(file.fileno())
@@ -90,18 +91,36 @@ def write_gguf(
     return num_bytes
 
 
-def _header(metadata: Mapping[str, MetadataValue], tensors: Sequence[TensorEntry]) -> bytes:
-    parts = [b"GGUF", struct.pack("<IQQ", _VERSION, len(tensors), len(metadata))]
-    for key, value in metadata.items():
-        parts += [_string(key), *_typed(key, value)]
+def encode_header(pairs: Sequence[bytes], tensors: Sequence[TensorEntry]) -> bytes:
+    """Make all that comes before the data, padding included.
+
+    Args:
+        pairs: the metadata, each key with its value.
+        tensors: the entries; the data of each begins where that of the one before ends, padded.
+    """
+    parts = [b"GGUF", struct.pack("<IQQ", _VERSION, len(tensors), len(pairs)), *pairs]
     offset = 0
     for tensor in tensors:
         sizes = tensor.shape[::-1]
         parts += [_string(tensor.name), struct.pack(f"<I{len(sizes)}Q", len(sizes), *sizes)]
         parts.append(struct.pack("<IQ", _TYPE_NUMBERS[tensor.element_type], offset))
-        offset += tensor.num_bytes + _padding(tensor.num_bytes)
+        offset += padded_bytes(tensor.num_bytes)
     header = b"".join(parts)
-    return header + bytes(_padding(len(header)))
+    return header.ljust(padded_bytes(len(header)), b"\0")
+
+
+def encode_pair(key: str, value: MetadataValue) -> bytes:
+    """Make the bytes of a key with its value, typed as `write_gguf` says.
+
+    Raises:
+        UsageError: a value that GGUF cannot hold.
+    """
+    return b"".join([_string(key), *_typed(key, value)])
+
+
+def padded_bytes(num_bytes: int) -> int:
+    """Round a size up to the alignment, at which the next thing begins."""
+    return num_bytes + _padding(num_bytes)
 
 
 def _write_data(file: BinaryIO, tensors: Sequence[TensorEntry], data: Iterable[Bytes]) -> None:

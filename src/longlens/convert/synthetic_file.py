@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from longlens.convert.file_type import FILE_TYPE_NUMBERS, QUANTISATION_VERSION
 from longlens.convert.gguf_families import metadata_of_any_config
 from longlens.convert.gguf_writer import MetadataValue, TensorEntry, write_gguf
 from longlens.convert.quantise import Bytes
@@ -42,11 +43,6 @@ _NARROWER: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("IQ1_S", "IQ1_M", "IQ2_S", "IQ2_XS", "IQ2_XXS"), "IQ4_NL"),
     }
 )
-# `general.file_type`, llama.cpp's number for what most tensors are.
-_FILE_TYPE_NUMBERS: Mapping[str, int] = MappingProxyType(
-    {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 7, "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18, "BF16": 32}
-)
-_QUANTISATION_VERSION = 2
 _UNUSED, _CONTROL, _NORMAL = 5, 3, 1
 _SPACE = CHARACTER_OF_BYTE[ord(" ")]
 _END = "<|endoftext|>"
@@ -97,11 +93,11 @@ def write_synthetic(path: Path, config: ModelConfig, file_type: str, *, name: st
         **metadata_of_any_config(config),
         "general.type": "model",
         "general.name": name,
-        "general.quantization_version": _QUANTISATION_VERSION,
+        "general.quantization_version": QUANTISATION_VERSION,
         **_tokenizer(config.vocab_size),
     }
-    if file_type.upper() in _FILE_TYPE_NUMBERS:
-        metadata["general.file_type"] = _FILE_TYPE_NUMBERS[file_type.upper()]
+    if file_type.upper() in FILE_TYPE_NUMBERS:
+        metadata["general.file_type"] = FILE_TYPE_NUMBERS[file_type.upper()]
     entries = [TensorEntry(each.name, each.shape, each.element_type.name) for each in tensors]
     try:
         _check_room(path, sum(tensor.num_bytes for tensor in tensors))

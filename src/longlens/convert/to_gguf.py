@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from longlens.convert.gguf_metadata import ARCHITECTURE, metadata_of_config
-from longlens.convert.gguf_tokenizer import metadata_of_tokenizer
-from longlens.convert.gguf_writer import MetadataValue, TensorEntry, write_gguf
+from longlens.convert.folder_metadata import metadata_of_folder
+from longlens.convert.gguf_writer import TensorEntry, write_gguf
 from longlens.convert.quantise import Q8_0_ELEMENTS, Bytes, WritableType, encode
-from longlens.errors import ConfigError, UsageError
+from longlens.errors import ConfigError, UnsupportedModelError, UsageError
 from longlens.formats.checkpoint import Checkpoint, open_checkpoint
-from longlens.formats.json_object import read_json_object
 from longlens.model.config import ModelConfig
 from longlens.model.config_reading import read_config
 from longlens.model.needs import parameter_needs
-from longlens.text.template import DEFAULT, templates_of_checkpoint
 from longlens.weights.catalog import Catalog, build_catalog
 from longlens.weights.names import Arrangement, tensor_name
 from longlens.weights.parameters import ParameterNeed
 from longlens.weights.resident import ResidentWeights
-
-_FILE_TYPES: Mapping[WritableType, int] = {"F32": 0, "F16": 1, "Q8_0": 7, "BF16": 32}
-_QUANTISATION_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -65,10 +59,14 @@ def convert_to_gguf(source: Path, target: Path, element_type: WritableType, *, n
         if checkpoint.layout != "safetensors":
             raise UsageError(f"{source} is not a Hugging Face folder", "convert from the original checkpoint")
         config = read_config(checkpoint.layout, checkpoint.metadata, checkpoint.tensors.keys()).config
+        if config.architecture != "glm_moe_dsa":
+            raise UnsupportedModelError(
+                f"{config.architecture} is not converted as it stands", "longlens quantize writes it as GGUF"
+            )
         needs = parameter_needs(config)
         catalog = build_catalog(needs, checkpoint.tensors, checkpoint.layout)
         _check_complete(config, catalog)
-        metadata = _metadata(checkpoint, config, element_type, name)
+        metadata = metadata_of_folder(checkpoint, config, name=name, file_type=element_type)
         entries = [_entry(need, element_type) for need in needs]
         num_bytes = write_gguf(target, metadata, entries, _data(checkpoint, catalog, needs, entries))
     wider = tuple(
@@ -112,42 +110,3 @@ def _data(
         if tensor_name(need.name, "gguf")[1] is Arrangement.TRANSPOSED:
             values = values.transpose(-1, -2)
         yield encode(np.ascontiguousarray(values.numpy()), entry.element_type)
-
-
-def _metadata(
-    checkpoint: Checkpoint, config: ModelConfig, element_type: WritableType, name: str
-) -> dict[str, MetadataValue]:
-    tokenizer = checkpoint.side_file("tokenizer.json")
-    if tokenizer is None:
-        raise ConfigError(
-            f"{checkpoint.path} has no tokenizer.json", "put the model's tokenizer.json beside its weights"
-        )
-    metadata: dict[str, MetadataValue] = {
-        "general.architecture": ARCHITECTURE,
-        "general.type": "model",
-        "general.name": name,
-        "general.file_type": _FILE_TYPES[element_type],
-        "general.quantization_version": _QUANTISATION_VERSION,
-    }
-    metadata |= _sampling(_json(checkpoint, "generation_config.json"))
-    metadata |= metadata_of_config(config)
-    stops = checkpoint.metadata.get("eos_token_id")
-    stop_ids = stops if isinstance(stops, list) else [stops] if isinstance(stops, int) else []
-    metadata |= metadata_of_tokenizer(tokenizer, num_tokens=config.vocab_size, stop_ids=stop_ids)
-    template = checkpoint.side_file("chat_template.jinja")
-    text = None if template is None else template.decode("utf-8")
-    for key, source in templates_of_checkpoint(text, _json(checkpoint, "tokenizer_config.json")).items():
-        suffix = "" if key == DEFAULT else f".{key}"
-        metadata[f"tokenizer.chat_template{suffix}"] = source
-    return metadata
-
-
-def _sampling(generation: Mapping[str, object]) -> dict[str, MetadataValue]:
-    names = {"temperature": "temp", "top_p": "top_p"}
-    values = {f"general.sampling.{short}": generation.get(key) for key, short in names.items()}
-    return {key: float(value) for key, value in values.items() if isinstance(value, int | float)}
-
-
-def _json(checkpoint: Checkpoint, name: str) -> Mapping[str, object]:
-    data = checkpoint.side_file(name)
-    return {} if data is None else read_json_object(data, name)
