@@ -1,6 +1,7 @@
 # make setup   create .venv and install longlens with its development tools
 # make demo    ask this repository a question, with the model that comes along
 # make test    everything that must hold: check, then all tests
+# make bench   measure pocket on this machine: prefill, decode, with and without a context before
 # make check   style, types and the floors of the house
 # make fix     let ruff mend what it can
 #
@@ -15,7 +16,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo test check fix clean
+.PHONY: setup demo test bench check fix clean
 
 setup: $(STAMP)
 
@@ -33,6 +34,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup
 	$(BIN)/longlens ask . 'Where is `PlaceCounter` defined?' --context 24576 --temp 0
+
+bench: setup
+	$(BIN)/longlens bench -m src/longlens/pocket/pocket.gguf -p 512 -n 32 -d 0,4096
 
 check: setup
 	$(BIN)/ruff check
