@@ -133,6 +133,7 @@ def record(configurations: Sequence[Configuration], num_processes: int, profile_
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": checkout_commit(),
         "machine": detect_machine().cpu_name,
+        "command": f"python -m benchmarks.time_prediction --processes {num_processes}",
         "profile": profile.as_json(),
         "median_error": statistics.median(errors),
         "worst_error": errors[-1],
