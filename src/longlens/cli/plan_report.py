@@ -30,7 +30,7 @@ def plan_lines(plan: Plan, hardware: Hardware) -> Iterator[str]:
     yield f"sum       {_size(plan.total_bytes)}  and {_size(plan.safety_bytes)} kept free"
     for tier in hardware.tiers:
         if used := plan.tiers.get(tier.name, 0):
-            yield f"{_TIER_TITLES[tier.name]:<10}{_size(used)} of {_size(tier.free_bytes)} free"
+            yield f"{_TIER_TITLES[tier.name]:<9} {_size(used)} of {_size(tier.free_bytes)} free"
     yield from (f"moved     {line}" for line in plan.moves)
     yield from (f"fault     {fault}" for fault in hardware.faults)
     yield from _times(plan)
