@@ -41,7 +41,8 @@ def test_bytes_equal_those_of_gguf_py(kind: str) -> None:
     assert ours(weights, kind) == theirs(weights, kind)
 
 
-_ONE_BLOCK = arrays.arrays(np.float32, 32, elements=st.floats(-60000, 60000, width=32))
+# Which of two zeros of unlike sign is the minimum of a block depends on numpy's vector loop, so only one zero is given.
+_ONE_BLOCK = arrays.arrays(np.float32, 32, elements=st.floats(-60000, 60000, width=32).map(lambda value: value + 0.0))
 
 
 @given(_ONE_BLOCK)

@@ -1,6 +1,7 @@
 """Q8_0, Q4_0, Q5_0 and Q5_1: blocks of 32 weights, each rounded to the nearest level of its block's range.
 
-Every operation, its order and its rounding are gguf-py's, so that the bytes are, too.
+Every operation, its order and its rounding are gguf-py's, so that the bytes are, too. Only the sign of a zero that is
+the minimum of a Q5_1 block with zeros of both signs is not: numpy itself does not fix it.
 
 Source: gguf-py, quants.py; ggml, quantize_row_q8_0_ref and its like.
 """
