@@ -6,7 +6,7 @@ It refuses what does not fit and says which context would. What cannot run yet i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from longlens.errors import CapacityError, ContextLengthError, UsageError
@@ -83,17 +83,18 @@ def make_plan(config: ModelConfig, name: str, machine: Machine, device: str, wis
     tier = "ram" if device == "cpu" else "gpu"
     free = _free_bytes(machine, device)
 
+    request = BudgetRequest(
+        context=1,
+        num_sequences=wishes.num_sequences,
+        cache_format=cache_format,
+        compute_element=compute,
+        chunk_tokens=chunk,
+        gather_above_tokens=config.gather_threshold_tokens,
+        device=device,
+    )
+
     def budget_of(context: int) -> Budget:
-        request = BudgetRequest(
-            context=context,
-            num_sequences=wishes.num_sequences,
-            cache_format=cache_format,
-            compute_element=compute,
-            chunk_tokens=chunk,
-            gather_above_tokens=config.gather_threshold_tokens,
-            device=device,
-        )
-        return make_budget(config, request, tier=tier)
+        return make_budget(config, replace(request, context=context), tier=tier)
 
     most = longest_that_fits(config.max_position_embeddings, lambda context: _fits(budget_of(context), free))
     context = wishes.context or max(1, min(config.max_position_embeddings, DEFAULT_CONTEXT, most))
@@ -105,18 +106,24 @@ def make_plan(config: ModelConfig, name: str, machine: Machine, device: str, wis
             f"the plan needs {format_bytes(needed)}, {format_bytes(free)} are free",
             _nearest_that_fits(most, budget),
         )
+    plan = plan_of(config, name, replace(request, context=context), budget)
+    return replace(plan, num_threads=threads, not_built=not_built_format(cache_format))
+
+
+def plan_of(config: ModelConfig, name: str, request: BudgetRequest, budget: Budget) -> Plan:
+    """The plan of a budget that fits: what both entries know; threads, placement and what is not built come on top."""
     return Plan(
         model=name,
-        context=context,
-        num_sequences=wishes.num_sequences,
-        device=device,
-        compute_element=compute,
-        cache_element=stored_element(cache_format),
-        num_threads=threads,
-        chunk_tokens=chunk,
-        gather_above_tokens=config.gather_threshold_tokens,
+        context=request.context,
+        num_sequences=request.num_sequences,
+        device=request.device,
+        compute_element=request.compute_element,
+        cache_element=stored_element(request.cache_format),
+        num_threads=0,
+        chunk_tokens=request.chunk_tokens,
+        gather_above_tokens=request.gather_above_tokens,
         weights_bytes=budget.weights_bytes,
-        kv_bytes_per_token=format_of(config, cache_format).bytes_per_token,
+        kv_bytes_per_token=format_of(config, request.cache_format).bytes_per_token,
         kv_bytes=budget.cache_bytes,
         index_bytes=budget.bytes_of("index_keys"),
         scratch_bytes=budget.bytes_of("scratch"),
@@ -124,9 +131,8 @@ def make_plan(config: ModelConfig, name: str, machine: Machine, device: str, wis
         fits=True,
         runtime_bytes=budget.bytes_of("runtime"),
         safety_bytes=safety_bytes(budget.total_bytes),
-        cache_format=cache_format,
+        cache_format=request.cache_format,
         components=budget.components,
-        not_built=not_built_format(cache_format),
     )
 
 

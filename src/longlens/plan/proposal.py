@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from longlens.errors import CapacityError, UsageError
 from longlens.model.config import ModelConfig
-from longlens.plan.budget import Budget, BudgetRequest, format_of, make_budget, safety_bytes
+from longlens.plan.budget import Budget, BudgetRequest, make_budget
 from longlens.plan.file_types import FILE_TYPES
 from longlens.plan.hardware import HARDWARE
 from longlens.plan.hardware_records import Hardware
@@ -27,7 +27,7 @@ from longlens.plan.planner import (
     element_for,
     longest_that_fits,
     not_built_format,
-    stored_element,
+    plan_of,
 )
 from longlens.units import format_bytes
 
@@ -199,31 +199,13 @@ def _rate(hardware: Hardware, proposal: Proposal) -> float:
 
 
 def _plan(config: ModelConfig, name: str, hardware: Hardware, proposal: Proposal, chosen: _Candidate) -> Plan:
-    request, budget = chosen.request, chosen.placement.budget
-    return Plan(
-        model=name,
-        context=request.context,
-        num_sequences=request.num_sequences,
-        device=request.device,
-        compute_element=request.compute_element,
-        cache_element=stored_element(request.cache_format),
+    request = chosen.request
+    return replace(
+        plan_of(config, name, request, chosen.placement.budget),
         num_threads=proposal.num_threads,
-        chunk_tokens=request.chunk_tokens,
-        gather_above_tokens=request.gather_above_tokens,
-        weights_bytes=budget.weights_bytes,
-        kv_bytes_per_token=format_of(config, request.cache_format).bytes_per_token,
-        kv_bytes=budget.cache_bytes,
-        index_bytes=budget.bytes_of("index_keys"),
-        scratch_bytes=budget.bytes_of("scratch"),
-        tiers=budget.by_tier(),
-        fits=True,
-        runtime_bytes=budget.bytes_of("runtime"),
-        safety_bytes=safety_bytes(budget.total_bytes),
-        cache_format=request.cache_format,
         file_type=chosen.file_type,
         weights_form="expanded" if request.file_type is None else "packed",
         hardware=hardware.name,
-        components=budget.components,
         moves=chosen.placement.moves,
         not_built=tuple(_not_built(hardware, request, chosen.placement)),
     )
