@@ -3,7 +3,7 @@
 namespace longlens {
 
 size_t activation_bytes(int tokens, int width) {
-  return static_cast<size_t>(tokens) * width + static_cast<size_t>(tokens) * width / kGroup * 4 * sizeof(float);
+  return static_cast<size_t>(tokens) * width * 2 + static_cast<size_t>(tokens) * width / kGroup * 4 * sizeof(float);
 }
 
 Activations place_activations(void* memory, int tokens, int width) {
@@ -12,19 +12,20 @@ Activations place_activations(void* memory, int tokens, int width) {
   placed.width = width;
   const size_t groups = static_cast<size_t>(tokens) * width / kGroup;
   placed.q = static_cast<int8_t*>(memory);
-  placed.scale = reinterpret_cast<float*>(placed.q + static_cast<size_t>(tokens) * width);
+  placed.split_q = placed.q + static_cast<size_t>(tokens) * width;
+  placed.scale = reinterpret_cast<float*>(placed.split_q + static_cast<size_t>(tokens) * width);
   placed.sum = placed.scale + groups;
   placed.half_sum = placed.sum + groups;
   return placed;
 }
 
-void fill_panel(const Activations& activations, int first_token, int tokens, Type type, uint8_t* panel) {
+void fill_panel(const Activations& activations, const TokenChoice& tokens, Type type, uint8_t* panel) {
   const Format& format = format_of(type);
   const size_t groups = static_cast<size_t>(activations.width) / kGroup;
-  const size_t m = static_cast<size_t>(tokens);
-  const size_t stride = panel_group_bytes(tokens);
+  const size_t m = static_cast<size_t>(tokens.count);
+  const size_t stride = panel_group_bytes(tokens.count);
   for (size_t t = 0; t < m; ++t) {
-    const size_t row = static_cast<size_t>(first_token) + t;
+    const size_t row = tokens[static_cast<int>(t)];
     const int8_t* q = activations.q + row * activations.width;
     const float* scale = activations.scale + row * groups;
     const float* sum = activations.sum + row * groups;

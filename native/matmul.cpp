@@ -10,15 +10,9 @@ namespace {
 // Below this many bytes of weights, waking another thread costs more than it brings.
 constexpr size_t kWorthAThread = 64 * 1024;
 constexpr int kPiecesPerThread = 8;
-// Panels that are multiplied with one tile after the other; with the tile they stay in the second-level cache.
-constexpr size_t kPanelBytesInCache = 512 * 1024;
-
-// Panels of up to twelve tokens, as even as can be.
-struct Panels {
-  int tokens, count;
-  int first(int panel) const { return static_cast<int>(static_cast<int64_t>(tokens) * panel / count); }
-  int size(int panel) const { return first(panel + 1) - first(panel); }
-};
+// Panels that are multiplied with one tile after the other. More of them spread the cost of packing the tile; fewer
+// stay nearer to the core. Measured: 1.6 MiB is as good as 0.8 and better than 0.5 and 8.
+constexpr size_t kPanelBytesInCache = 1600 * 1024;
 
 void multiply_rows(const Unit& unit, ThreadPool& pool, const Matmul& job, const Activations& activations) {
   const Weights& weights = job.weights;
@@ -27,7 +21,7 @@ void multiply_rows(const Unit& unit, ThreadPool& pool, const Matmul& job, const 
   const int wanted = is_small ? 1 : pool.num_threads() * kPiecesPerThread;
   const int pieces = std::max(1, std::min(wanted, weights.rows / 4));
   pool.run(pieces, [&](int piece) {
-    RowsJob rows{weights, &activations, 0, job.tokens, 0, 0, job.out, job.out_stride};
+    RowsJob rows{weights, &activations, {nullptr, 0, job.tokens}, 0, 0, job.out, job.out_stride};
     rows.first_row = static_cast<int>(static_cast<int64_t>(weights.rows) * piece / pieces);
     rows.last_row = static_cast<int>(static_cast<int64_t>(weights.rows) * (piece + 1) / pieces);
     unit.rows[static_cast<int>(weights.type)](rows);
@@ -39,11 +33,12 @@ void multiply_tiles(const Unit& unit, ThreadPool& pool, const Matmul& job, const
   const Weights& weights = job.weights;
   const int type = static_cast<int>(weights.type);
   const size_t groups = static_cast<size_t>(activations.width) / kGroup;
-  const Panels panels{job.tokens, (job.tokens + kPanelTokens - 1) / kPanelTokens};
+  const Panels panels(job.tokens);
   const size_t panel_bytes = groups * panel_group_bytes(kPanelTokens);
   uint8_t* panel_memory = panel_scratch.of(panel_bytes * static_cast<size_t>(panels.count));
   pool.run(panels.count, [&](int panel) {
-    fill_panel(activations, panels.first(panel), panels.size(panel), weights.type, panel_memory + panel * panel_bytes);
+    fill_panel(activations, {nullptr, panels.first(panel), panels.size(panel)}, weights.type,
+               panel_memory + panel * panel_bytes);
   });
   const int tiles = (weights.rows + kTileRows - 1) / kTileRows;
   const int most_panels = static_cast<int>(std::max<size_t>(1, kPanelBytesInCache / panel_bytes));

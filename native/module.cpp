@@ -1,11 +1,13 @@
 // The Python side: pointers in, nothing copied. Checks are made where the pointers come from (kernels/native.py).
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
 
 #include "cpu_features.hpp"
+#include "experts.hpp"
 #include "matmul.hpp"
 
 namespace nb = nanobind;
@@ -53,6 +55,23 @@ class Processor {
                         out_stride});
   }
 
+  // Types, then addresses of the arrays that hold each expert's address; ids and weights are rows without gaps.
+  void experts(std::tuple<int, int, int> types, std::tuple<uintptr_t, uintptr_t, uintptr_t> addresses, int experts,
+               int hidden, int width, uintptr_t x, int tokens, uintptr_t ids, uintptr_t weights, int choices,
+               uintptr_t out) {
+    nb::gil_scoped_release released;
+    auto matrix = [](int type, uintptr_t at, int rows, int columns) {
+      return ExpertMatrix{static_cast<Type>(type), reinterpret_cast<const uint64_t*>(at), rows, columns};
+    };
+    const size_t stride = static_cast<size_t>(hidden);
+    run_experts(*unit_, *pool_,
+                {matrix(std::get<0>(types), std::get<0>(addresses), width, hidden),
+                 matrix(std::get<1>(types), std::get<1>(addresses), width, hidden),
+                 matrix(std::get<2>(types), std::get<2>(addresses), hidden, width), experts,
+                 reinterpret_cast<const float*>(x), stride, tokens, choices, reinterpret_cast<const int64_t*>(ids),
+                 reinterpret_cast<const float*>(weights), reinterpret_cast<float*>(out), stride});
+  }
+
  private:
   const Unit* unit_;
   std::unique_ptr<ThreadPool> pool_;
@@ -72,5 +91,8 @@ NB_MODULE(_native, m) {
       .def_prop_ro("unit_name", &Processor::unit_name)
       .def_prop_ro("num_threads", &Processor::num_threads)
       .def("multiply", &Processor::multiply, nb::arg("type"), nb::arg("weights"), nb::arg("rows"), nb::arg("width"),
-           nb::arg("x"), nb::arg("x_stride"), nb::arg("tokens"), nb::arg("out"), nb::arg("out_stride"));
+           nb::arg("x"), nb::arg("x_stride"), nb::arg("tokens"), nb::arg("out"), nb::arg("out_stride"))
+      .def("experts", &Processor::experts, nb::arg("types"), nb::arg("addresses"), nb::arg("experts"),
+           nb::arg("hidden"), nb::arg("width"), nb::arg("x"), nb::arg("tokens"), nb::arg("ids"), nb::arg("weights"),
+           nb::arg("choices"), nb::arg("out"));
 }

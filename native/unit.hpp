@@ -7,12 +7,11 @@
 
 namespace longlens {
 
-// Rows `first_row` .. `last_row - 1` of a matrix times every token: out[token * out_stride + row].
+// Rows `first_row` .. `last_row - 1` of a matrix times the chosen tokens: out[i * out_stride + row] for choice i.
 struct RowsJob {
   Weights weights;
   const Activations* activations;
-  int first_token;
-  int tokens;
+  TokenChoice tokens;
   int first_row;
   int last_row;
   float* out;
@@ -39,6 +38,8 @@ struct Unit {
   // The tokens that `rows` takes best at once; above, tiles are used where the unit has them.
   int most_row_tokens;
   void (*quantise)(const float* x, int width, int token, const Activations& out);
+  // gate[i] = silu(gate[i]) * up[i]
+  void (*swiglu)(float* gate, const float* up, int count);
   void (*rows[kNumTypes])(const RowsJob& job);
   // Null where the unit has no tiles.
   void (*pack[kNumTypes])(const Weights& weights, int first_row, uint8_t* tile);

@@ -198,6 +198,10 @@ void quantise(const float* x, int width, int token, const Activations& out) {
   }
 }
 
+void swiglu(float* gate, const float* up, int count) {
+  for (int i = 0; i < count; ++i) gate[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+}
+
 template <Type kType>
 inline __m256 dot(__m256i w, __m256i q) {
   const __m256i pairs = format_of(kType).has_minimum
@@ -228,7 +232,6 @@ void rows_of(const RowsJob& job, int token) {
   const size_t bytes = row_bytes(kType, job.weights.width);
   const int chunks = static_cast<int>(padded(job.weights.width)) / kChunk;
   const size_t width = static_cast<size_t>(job.activations->width);
-  const size_t first = static_cast<size_t>(job.first_token + token) * width;
   uint8_t spare[kMostChunkBytes];
   Chunk chunk;
   for (int row = job.first_row; row < job.last_row; ++row) {
@@ -237,7 +240,7 @@ void rows_of(const RowsJob& job, int token) {
     for (int c = 0; c < chunks; ++c) {
       decode<kType>(chunk_at(kType, job.weights.data + row * bytes, job.weights.width, c, spare), chunk);
       for (int t = 0; t < kTokens; ++t) {
-        add_chunk<kType>(chunk, *job.activations, first + t * width + static_cast<size_t>(c) * kChunk, sums[t]);
+        add_chunk<kType>(chunk, *job.activations, job.tokens[token + t] * width + static_cast<size_t>(c) * kChunk, sums[t]);
       }
     }
     for (int t = 0; t < kTokens; ++t) job.out[(token + t) * job.out_stride + row] = sum_of(sums[t]);
@@ -247,8 +250,8 @@ void rows_of(const RowsJob& job, int token) {
 template <Type kType>
 void rows(const RowsJob& job) {
   int token = 0;
-  for (; token + 4 <= job.tokens; token += 4) rows_of<kType, 4>(job, token);
-  for (; token < job.tokens; ++token) rows_of<kType, 1>(job, token);
+  for (; token + 4 <= job.tokens.count; token += 4) rows_of<kType, 4>(job, token);
+  for (; token < job.tokens.count; ++token) rows_of<kType, 1>(job, token);
 }
 
 }  // namespace
@@ -258,6 +261,7 @@ const Unit& avx2_unit() {
       "AVX2",
       1 << 30,
       quantise,
+      swiglu,
       {rows<Type::Q8_0>, rows<Type::Q4_K>, rows<Type::Q6_K>, rows<Type::Q5_K>, rows<Type::Q4_0>, rows<Type::Q4_1>,
        rows<Type::IQ4_NL>, rows<Type::IQ4_XS>},
       {},

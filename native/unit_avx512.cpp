@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include <cmath>
+#include <initializer_list>
 
 #include "decode_plain.hpp"
 #include "unit.hpp"
@@ -43,19 +44,17 @@ inline __m512i nibbles16(const void* first, const void* second) {
   return _mm512_and_si512(_mm512_mask_srli_epi16(both, 0xff00ff00u, both, 4), _mm512_set1_epi8(15));
 }
 
-// scale[8] | minimum[8] of Q4_K and Q5_K.
+// scale[8] | minimum[8] of Q4_K and Q5_K, from d | dmin | 12 bytes of 6-bit numbers. All in vector registers: moving
+// words over from the integer side costs more than the arithmetic.
 inline __m512 k_numbers(const uint8_t* p) {
-  uint32_t a, b, c;
-  std::memcpy(&a, p + 4, 4);
-  std::memcpy(&b, p + 8, 4);
-  std::memcpy(&c, p + 12, 4);
-  const uint32_t scale_high = (c & 0x0f0f0f0fu) | ((a >> 6) & 0x03030303u) << 4;
-  const uint32_t minimum_high = ((c >> 4) & 0x0f0f0f0fu) | ((b >> 6) & 0x03030303u) << 4;
-  const __m128i packed = _mm_set_epi32(static_cast<int>(minimum_high), static_cast<int>(b & 0x3f3f3f3fu),
-                                       static_cast<int>(scale_high), static_cast<int>(a & 0x3f3f3f3fu));
-  uint32_t halves;
-  std::memcpy(&halves, p, 4);
-  const __m128 both = _mm_cvtph_ps(_mm_cvtsi32_si128(static_cast<int>(halves)));
+  const __m128i header = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m128i low_from = _mm_setr_epi8(4, 5, 6, 7, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m128i high_from = _mm_setr_epi8(-1, -1, -1, -1, 4, 5, 6, 7, -1, -1, -1, -1, 8, 9, 10, 11);
+  const __m128i low_mask = _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f);
+  const __m128i low = _mm_srlv_epi32(_mm_shuffle_epi8(header, low_from), _mm_setr_epi32(0, 0, 0, 4));
+  const __m128i high = _mm_srli_epi32(_mm_shuffle_epi8(header, high_from), 2);
+  const __m128i packed = _mm_or_si128(_mm_and_si128(low, low_mask), _mm_and_si128(high, _mm_set1_epi8(0x30)));
+  const __m128 both = _mm_cvtph_ps(header);
   const __m512i which = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
   const __m512 factor = _mm512_permutexvar_ps(which, _mm512_castps128_ps512(both));
   return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(packed)), factor);
@@ -164,6 +163,49 @@ inline void decode<Type::IQ4_XS>(const uint8_t* p, Chunk& out) {
   out.numbers = _mm512_castps256_ps512(_mm256_mul_ps(_mm256_cvtepi32_ps(scale), factor));
 }
 
+// Q4_K and Q5_K keep two groups in the nibbles of the same bytes. In split order a register holds the first (a) or second
+// (b) halves of four groups, 0a 2a 4a 6a | 0b 2b 4b 6b | 1a 3a 5a 7a | 1b 3b 5b 7b, so that two products fall into the
+// same lanes and one conversion does for both.
+template <Type kType>
+inline void decode_split(const uint8_t* p, Chunk& out) {
+  constexpr bool kIsQ5 = kType == Type::Q5_K;
+  const uint8_t* bytes = p + (kIsQ5 ? 48 : 16);
+  const __m512i first = _mm512_loadu_si512(bytes), second = _mm512_loadu_si512(bytes + 64);
+  const __m512i a = _mm512_shuffle_i64x2(first, second, 0x88), b = _mm512_shuffle_i64x2(first, second, 0xdd);
+  const __m512i mask = _mm512_set1_epi8(15);
+  out.w[0] = _mm512_and_si512(a, mask);
+  out.w[1] = _mm512_and_si512(b, mask);
+  out.w[2] = _mm512_and_si512(_mm512_srli_epi16(a, 4), mask);
+  out.w[3] = _mm512_and_si512(_mm512_srli_epi16(b, 4), mask);
+  if (kIsQ5) {
+    const __m512i fifth = _mm512_set1_epi8(16);
+    const __m512i bits = _mm512_set_epi32(0x40404040, 0x40404040, 0x40404040, 0x40404040, 0x10101010, 0x10101010,
+                                          0x10101010, 0x10101010, 0x04040404, 0x04040404, 0x04040404, 0x04040404,
+                                          0x01010101, 0x01010101, 0x01010101, 0x01010101);
+    const __m512i odd_bits = _mm512_add_epi8(bits, bits);
+    for (int half = 0; half < 2; ++half) {
+      const __m128i run = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 16 + 16 * half));
+      const __m512i high = _mm512_broadcast_i32x4(run);
+      out.w[half] = _mm512_mask_add_epi8(out.w[half], _mm512_test_epi8_mask(high, bits), out.w[half], fifth);
+      out.w[2 + half] =
+          _mm512_mask_add_epi8(out.w[2 + half], _mm512_test_epi8_mask(high, odd_bits), out.w[2 + half], fifth);
+    }
+  }
+  out.numbers = k_numbers(p);
+}
+
+constexpr bool is_split(Type type) { return type == Type::Q4_K || type == Type::Q5_K; }
+
+void fill_split(const int8_t* q, size_t width, int8_t* out) {
+  for (size_t c = 0; c < width; c += kChunk) {
+    for (size_t part = 0; part < 4; ++part) {
+      for (size_t lane = 0; lane < 4; ++lane) {
+        std::memcpy(out + c + part * 64 + lane * 16, q + c + (2 * lane + part / 2) * 32 + part % 2 * 16, 16);
+      }
+    }
+  }
+}
+
 void quantise(const float* x, int width, int token, const Activations& out) {
   const size_t groups = static_cast<size_t>(out.width) / kGroup;
   int8_t* q = out.q + static_cast<size_t>(token) * out.width;
@@ -202,6 +244,30 @@ void quantise(const float* x, int width, int token, const Activations& out) {
     out.half_sum[2 * at] = scale * static_cast<float>(half1);
     out.half_sum[2 * at + 1] = scale * static_cast<float>(half2);
   }
+  fill_split(q, static_cast<size_t>(out.width), out.split_q + static_cast<size_t>(token) * out.width);
+}
+
+// e^x to about one part in 10^7: 2^n * e^r with |r| <= ln(2) / 2, and a polynomial for e^r.
+inline __m512 exponential(__m512 x) {
+  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT);
+  __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
+  r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
+  __m512 sum = _mm512_set1_ps(1.0f / 720);
+  for (float factor : {1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f}) {
+    sum = _mm512_fmadd_ps(sum, r, _mm512_set1_ps(factor));
+  }
+  return _mm512_scalef_ps(sum, n);
+}
+
+void swiglu(float* gate, const float* up, int count) {
+  for (int i = 0; i < count; i += 16) {
+    const __mmask16 mask = static_cast<__mmask16>(count - i < 16 ? (1u << (count - i)) - 1 : 0xffffu);
+    const __m512 x = _mm512_maskz_loadu_ps(mask, gate + i);
+    // below, e^-x would not be finite and the quotient still is zero
+    const __m512 power = exponential(_mm512_min_ps(_mm512_set1_ps(88.0f), _mm512_sub_ps(_mm512_setzero_ps(), x)));
+    const __m512 silu = _mm512_div_ps(x, _mm512_add_ps(_mm512_set1_ps(1.0f), power));
+    _mm512_mask_storeu_ps(gate + i, mask, _mm512_mul_ps(silu, _mm512_maskz_loadu_ps(mask, up + i)));
+  }
 }
 
 // One token's share of a chunk: sums for the products and, apart, for what minimum or offset take away.
@@ -234,6 +300,24 @@ inline void add_chunk(const Chunk& chunk, const Activations& activations, size_t
   }
 }
 
+// The same for split order: two products a conversion.
+inline void add_split_chunk(const Chunk& chunk, const Activations& activations, size_t at, __m512 (&sums)[2],
+                            __m512& taken) {
+  const int8_t* q = activations.split_q + at;
+  const __m256 scales = _mm512_castps512_ps256(chunk.numbers), minimum = _mm512_extractf32x8_ps(chunk.numbers, 1);
+  const __m512 scale =
+      _mm512_castps256_ps512(_mm256_mul_ps(scales, _mm256_loadu_ps(activations.scale + at / kGroup)));
+  const __m256 sum = _mm256_loadu_ps(activations.sum + at / kGroup);
+  taken = _mm512_castps256_ps512(_mm256_fmadd_ps(minimum, sum, _mm512_castps512_ps256(taken)));
+  const __m512i even = _mm512_set_epi32(6, 6, 6, 6, 4, 4, 4, 4, 2, 2, 2, 2, 0, 0, 0, 0);
+  for (int j = 0; j < 2; ++j) {
+    __m512i dot = _mm512_dpbusd_epi32(_mm512_setzero_si512(), chunk.w[2 * j], _mm512_loadu_si512(q + 128 * j));
+    dot = _mm512_dpbusd_epi32(dot, chunk.w[2 * j + 1], _mm512_loadu_si512(q + 128 * j + 64));
+    const __m512i lanes = _mm512_add_epi32(even, _mm512_set1_epi32(j));
+    sums[j] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_permutexvar_ps(lanes, scale), sums[j]);
+  }
+}
+
 template <Type kType>
 inline float finish(const __m512 (&sums)[2], __m512 taken) {
   constexpr const Format& format = format_of(kType);
@@ -249,7 +333,8 @@ void rows_of(const RowsJob& job, int token) {
   const int chunks = static_cast<int>(padded(job.weights.width)) / kChunk;
   const int whole = job.weights.width / kChunk;
   const size_t width = static_cast<size_t>(job.activations->width);
-  const size_t first = static_cast<size_t>(job.first_token + token) * width;
+  size_t first[kTokens];
+  for (int t = 0; t < kTokens; ++t) first[t] = job.tokens[token + t] * width;
   uint8_t spare[kMostChunkBytes];
   for (int row = job.first_row; row < job.last_row; ++row) {
     const uint8_t* at = job.weights.data + row * bytes;
@@ -257,10 +342,21 @@ void rows_of(const RowsJob& job, int token) {
     for (int t = 0; t < kTokens; ++t) sums[t][0] = sums[t][1] = taken[t] = _mm512_setzero_ps();
     Chunk chunk;
     for (int c = 0; c < chunks; ++c) {
-      decode<kType>(c < whole ? at + c * chunk_bytes(kType) : chunk_at(kType, at, job.weights.width, c, spare), chunk);
+      const uint8_t* from =
+          c < whole ? at + c * chunk_bytes(kType) : chunk_at(kType, at, job.weights.width, c, spare);
+      if constexpr (is_split(kType)) {
+        decode_split<kType>(from, chunk);
+      } else {
+        decode<kType>(from, chunk);
+      }
 #pragma GCC unroll 4
       for (int t = 0; t < kTokens; ++t) {
-        add_chunk<kType>(chunk, *job.activations, first + t * width + static_cast<size_t>(c) * kChunk, sums[t], taken[t]);
+        const size_t place = first[t] + static_cast<size_t>(c) * kChunk;
+        if constexpr (is_split(kType)) {
+          add_split_chunk(chunk, *job.activations, place, sums[t], taken[t]);
+        } else {
+          add_chunk<kType>(chunk, *job.activations, place, sums[t], taken[t]);
+        }
       }
     }
     for (int t = 0; t < kTokens; ++t) {
@@ -272,9 +368,9 @@ void rows_of(const RowsJob& job, int token) {
 template <Type kType>
 void rows(const RowsJob& job) {
   int token = 0;
-  for (; token + 3 <= job.tokens; token += 3) rows_of<kType, 3>(job, token);
-  if (job.tokens - token == 2) rows_of<kType, 2>(job, token);
-  if (job.tokens - token == 1) rows_of<kType, 1>(job, token);
+  for (; token + 3 <= job.tokens.count; token += 3) rows_of<kType, 3>(job, token);
+  if (job.tokens.count - token == 2) rows_of<kType, 2>(job, token);
+  if (job.tokens.count - token == 1) rows_of<kType, 1>(job, token);
 }
 
 // Sixteen rows of sixteen 32-bit words, turned.
@@ -422,6 +518,7 @@ const Unit& avx512_unit() {
       "AVX512-VNNI",
       3,
       quantise,
+      swiglu,
       {rows<Type::Q8_0>, rows<Type::Q4_K>, rows<Type::Q6_K>, rows<Type::Q5_K>, rows<Type::Q4_0>, rows<Type::Q4_1>,
        rows<Type::IQ4_NL>, rows<Type::IQ4_XS>},
       {pack<Type::Q8_0>, pack<Type::Q4_K>, pack<Type::Q6_K>, pack<Type::Q5_K>, pack<Type::Q4_0>, pack<Type::Q4_1>,

@@ -43,6 +43,10 @@ void quantise(const float* x, int width, int token, const Activations& out) {
   }
 }
 
+void swiglu(float* gate, const float* up, int count) {
+  for (int i = 0; i < count; ++i) gate[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+}
+
 float dot_chunk(const PlainChunk& weights, const Activations& activations, size_t token, size_t chunk) {
   const size_t width = static_cast<size_t>(activations.width);
   const int8_t* q = activations.q + token * width + chunk * kChunk;
@@ -65,12 +69,12 @@ void rows(const RowsJob& job) {
   uint8_t spare[kMostChunkBytes];
   PlainChunk decoded;
   for (int row = job.first_row; row < job.last_row; ++row) {
-    for (int t = 0; t < job.tokens; ++t) job.out[t * job.out_stride + row] = 0.0f;
+    for (int t = 0; t < job.tokens.count; ++t) job.out[t * job.out_stride + row] = 0.0f;
     for (int chunk = 0; chunk < chunks; ++chunk) {
       const uint8_t* at = chunk_at(kType, job.weights.data + row * bytes, job.weights.width, chunk, spare);
       decode_plain(kType, at, decoded);
-      for (int t = 0; t < job.tokens; ++t) {
-        job.out[t * job.out_stride + row] += dot_chunk(decoded, *job.activations, job.first_token + t, chunk);
+      for (int t = 0; t < job.tokens.count; ++t) {
+        job.out[t * job.out_stride + row] += dot_chunk(decoded, *job.activations, job.tokens[t], chunk);
       }
     }
   }
@@ -83,6 +87,7 @@ const Unit& plain_unit() {
       "plain loops",
       1 << 30,
       quantise,
+      swiglu,
       {rows<Type::Q8_0>, rows<Type::Q4_K>, rows<Type::Q6_K>, rows<Type::Q5_K>, rows<Type::Q4_0>, rows<Type::Q4_1>,
        rows<Type::IQ4_NL>, rows<Type::IQ4_XS>},
       {},
