@@ -3,6 +3,7 @@
 # make test    everything that must hold: check, then all tests
 # make bench   measure pocket on this machine: prefill, decode, with and without a context before
 # make check   style, types and the floors of the house
+# make sanitise  the C++ kernels under the address and undefined-behaviour sanitisers
 # make fix     let ruff mend what it can
 #
 # Each of them works from a fresh clone and needs Python 3.11 or newer, gcc, make and git.
@@ -16,7 +17,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo test bench check fix clean
+.PHONY: setup demo test bench check sanitise fix clean
 
 setup: $(STAMP)
 
@@ -47,6 +48,12 @@ check: setup
 
 test: check
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+sanitise: setup
+	$(BIN)/cmake -S native -B build/sanitised -G Ninja -DLONGLENS_SANITISE=ON \
+	  -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DCMAKE_BUILD_TYPE=Release
+	$(BIN)/cmake --build build/sanitised
+	build/sanitised/longlens_check
 
 fix: setup
 	$(BIN)/ruff check --fix --exit-zero

@@ -1,6 +1,8 @@
 #include "experts.hpp"
 
 #include <algorithm>
+#include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "scratch.hpp"
@@ -24,6 +26,9 @@ struct Routing {
 Routing sort_by_expert(const ExpertsJob& job) {
   std::vector<int> starts(static_cast<size_t>(job.experts) + 1, 0);
   const int total = job.tokens * job.choices;
+  for (int i = 0; i < total; ++i) {
+    if (job.ids[i] < 0 || job.ids[i] >= job.experts) throw std::out_of_range("a chosen expert does not exist");
+  }
   for (int i = 0; i < total; ++i) ++starts[static_cast<size_t>(job.ids[i]) + 1];
   Routing routing;
   for (int e = 0; e < job.experts; ++e) {

@@ -55,6 +55,16 @@ class Processor {
                         out_stride});
   }
 
+  void feed_forward(std::tuple<int, int, int> types, std::tuple<uintptr_t, uintptr_t, uintptr_t> addresses, int hidden,
+                    int width, uintptr_t x, int tokens, uintptr_t out) {
+    const uint64_t at[3] = {std::get<0>(addresses), std::get<1>(addresses), std::get<2>(addresses)};
+    const std::vector<int64_t> ids(static_cast<size_t>(tokens), 0);
+    const std::vector<float> weights(static_cast<size_t>(tokens), 1.0f);
+    auto place = [](const void* p) { return reinterpret_cast<uintptr_t>(p); };
+    experts(types, {place(at), place(at + 1), place(at + 2)}, 1, hidden, width, x, tokens, place(ids.data()),
+            place(weights.data()), 1, out);
+  }
+
   // Types, then addresses of the arrays that hold each expert's address; ids and weights are rows without gaps.
   void experts(std::tuple<int, int, int> types, std::tuple<uintptr_t, uintptr_t, uintptr_t> addresses, int experts,
                int hidden, int width, uintptr_t x, int tokens, uintptr_t ids, uintptr_t weights, int choices,
@@ -92,6 +102,8 @@ NB_MODULE(_native, m) {
       .def_prop_ro("num_threads", &Processor::num_threads)
       .def("multiply", &Processor::multiply, nb::arg("type"), nb::arg("weights"), nb::arg("rows"), nb::arg("width"),
            nb::arg("x"), nb::arg("x_stride"), nb::arg("tokens"), nb::arg("out"), nb::arg("out_stride"))
+      .def("feed_forward", &Processor::feed_forward, nb::arg("types"), nb::arg("addresses"), nb::arg("hidden"),
+           nb::arg("width"), nb::arg("x"), nb::arg("tokens"), nb::arg("out"))
       .def("experts", &Processor::experts, nb::arg("types"), nb::arg("addresses"), nb::arg("experts"),
            nb::arg("hidden"), nb::arg("width"), nb::arg("x"), nb::arg("tokens"), nb::arg("ids"), nb::arg("weights"),
            nb::arg("choices"), nb::arg("out"));

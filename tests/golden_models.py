@@ -91,6 +91,9 @@ class ArrayStore:
             return tensor.view(shape[0], -1, shape[2])[:, -shape[1] :].contiguous()
         return tensor
 
+    def matrix(self, name: str) -> Tensor:
+        return self.tensor(name)
+
     def experts(self, prefix: str) -> ResidentExperts:
         gate, up, down = (self.tensor(f"{prefix}{name}_proj.weight") for name in ("gate", "up", "down"))
         return ResidentExperts(gate, up, down)

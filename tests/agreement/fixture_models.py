@@ -42,7 +42,11 @@ class FixtureModel:
 
 
 def open_fixture(
-    name: str, latent_norm_eps: float | None = None, *, kernels: ReferenceKernels | None = None
+    name: str,
+    latent_norm_eps: float | None = None,
+    *,
+    kernels: ReferenceKernels | None = None,
+    packed_types: frozenset[str] = frozenset(),
 ) -> FixtureModel:
     """Open a fixture in fp32; `latent_norm_eps` replaces the file's, as transformers does."""
     checkpoint = open_checkpoint(FIXTURES / name)
@@ -51,6 +55,6 @@ def open_fixture(
     if latent_norm_eps is not None:
         config = with_latent_norm_eps(config, latent_norm_eps)
     catalog = build_catalog(parameter_needs(config), checkpoint.tensors, checkpoint.layout)
-    store = ResidentWeights(checkpoint, catalog, torch.device("cpu"), torch.float32)
+    store = ResidentWeights(checkpoint, catalog, torch.device("cpu"), torch.float32, packed_types)
     model = build_model(config, store, kernels or ReferenceKernels(), RunChoices("f32"))
     return FixtureModel(model, catalog, reading.unknown_keys)

@@ -255,3 +255,23 @@ def test_a_quantised_file_of_llama_cpp_is_near_the_weights_it_was_made_from() ->
             ours = pack(tensor, quantised.read(name)).dense(torch.float32)
             theirs = pack(exact.tensors[name], exact.read(name)).dense(torch.float32)
             assert (ours - theirs).norm() <= 0.01 * theirs.norm(), name
+
+
+def test_gathered_rows_are_those_rows_in_that_order() -> None:
+    tensor, floats = recorded("Q8_0")
+    gathered = tensor.rows_at([2, 0, 2])
+    assert gathered.shape == (3, tensor.shape[1])
+    assert same_bits(gathered.dense(torch.float32), floats[[2, 0, 2]])
+
+
+def test_rows_that_do_not_exist_are_not_gathered() -> None:
+    tensor, _ = recorded("Q8_0")
+    for entry in (-1, tensor.shape[0]):
+        with pytest.raises(ShapeError, match="others were asked for"):
+            tensor.rows_at([0, entry])
+
+
+def test_an_address_is_that_of_the_first_byte() -> None:
+    tensor, _ = recorded("Q4_K")
+    assert tensor.address == tensor.data.ctypes.data
+    assert tensor.rows(1, 2).address == tensor.address + tensor.num_bytes // tensor.shape[0]

@@ -31,6 +31,9 @@ class Parameters:
     def tensor(self, name: str) -> Tensor:
         return self._parameters[name]
 
+    def matrix(self, name: str) -> Tensor:
+        return self.tensor(name)
+
     def experts(self, prefix: str) -> ResidentExperts:
         gate, up, down = (self.tensor(f"{prefix}{name}_proj.weight") for name in ("gate", "up", "down"))
         return ResidentExperts(gate, up, down)

@@ -11,9 +11,12 @@ from torch import Tensor
 
 from longlens.errors import ParameterError, ShapeError
 from longlens.formats.checkpoint import Checkpoint, open_checkpoint
+from longlens.kernels.packed import PackedTensor
+from longlens.kernels.packed_experts import PackedExperts
 from longlens.model.config_reading import read_config
 from longlens.model.needs import parameter_needs
 from longlens.weights.catalog import build_catalog
+from longlens.weights.expert_store import ResidentExperts
 from longlens.weights.parameters import ParameterNeed
 from longlens.weights.resident import ResidentWeights
 
@@ -173,3 +176,45 @@ def test_blocks_that_are_not_square_are_refused(tmp_path: Path, block_size: obje
     checkpoint = fp8_checkpoint(tmp_path, fp8_tensors(), block_size)
     with pytest.raises(ParameterError, match="weight_block_size"):
         weights_of(checkpoint, FP8_NEEDS)
+
+
+def packed_weights_of(name: str, packed_types: frozenset[str]) -> ResidentWeights:
+    checkpoint = open_checkpoint(FIXTURES / name)
+    catalog = build_catalog(needs_of(checkpoint), checkpoint.tensors, checkpoint.layout)
+    return ResidentWeights(checkpoint, catalog, CPU, torch.float32, packed_types)
+
+
+def test_a_matrix_stays_packed_where_its_type_has_a_kernel_and_is_expanded_elsewhere() -> None:
+    name = "model.layers.0.self_attn.o_proj.weight"
+    packed = packed_weights_of("tiny-glm-Q8_0-00001-of-00002.gguf", frozenset({"Q8_0"}))
+    matrix = packed.matrix(name)
+    assert isinstance(matrix, PackedTensor)
+    assert torch.equal(matrix.dense(torch.float32), packed.tensor(name))
+    other = packed_weights_of("tiny-glm-Q8_0-00001-of-00002.gguf", frozenset({"Q4_K"}))
+    assert isinstance(other.matrix(name), Tensor)
+
+
+def test_a_packed_matrix_is_a_view_of_the_file() -> None:
+    weights = packed_weights_of("tiny-glm-Q8_0-00001-of-00002.gguf", frozenset({"Q8_0"}))
+    matrix = weights.matrix("model.layers.0.self_attn.o_proj.weight")
+    assert isinstance(matrix, PackedTensor)
+    assert not matrix.data.flags.owndata
+    assert matrix.address == weights.matrix("model.layers.0.self_attn.o_proj.weight").address  # type: ignore[union-attr]
+
+
+def test_what_must_be_fp32_is_expanded_whatever_its_type() -> None:
+    weights = packed_weights_of("tiny-glm-F32.gguf", frozenset({"F32"}))
+    assert isinstance(weights.matrix("model.layers.1.mlp.gate.weight"), Tensor)
+    assert isinstance(weights.matrix("model.layers.0.self_attn.o_proj.weight"), PackedTensor)
+
+
+def test_experts_are_all_packed_or_all_expanded() -> None:
+    prefix = "model.layers.1.mlp.experts."
+    packed = packed_weights_of("tiny-glm-Q8_0-00001-of-00002.gguf", frozenset({"Q8_0"})).experts(prefix)
+    expanded = packed_weights_of("tiny-glm-Q8_0-00001-of-00002.gguf", frozenset()).experts(prefix)
+    assert isinstance(packed, PackedExperts)
+    assert isinstance(expanded, ResidentExperts)
+    assert packed.num_experts == expanded.num_experts
+    down = packed.expert(1).down_DF
+    assert isinstance(down, PackedTensor)
+    assert torch.equal(down.dense(torch.float32), expanded.expert(1).down_DF)

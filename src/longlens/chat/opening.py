@@ -15,7 +15,7 @@ from longlens.engine.loop import EngineLimits
 from longlens.errors import ConfigError, ParameterError
 from longlens.formats.checkpoint import Checkpoint, open_checkpoint
 from longlens.hub.reference import parse_reference, resolve_local
-from longlens.kernels.choose import KernelChoice, choose_kernels
+from longlens.kernels.choose import KernelChoice, KernelWish, choose_kernels
 from longlens.kernels.host_memory import keep_freed_memory
 from longlens.machine import Machine, detect_machine
 from longlens.model.build import RunChoices, build_model
@@ -40,12 +40,14 @@ class Opening:
         device: "auto", "cpu", or a CUDA device.
         wishes: what the plan is to respect.
         is_strict: unknown keys and tensors are errors.
+        kernels: "auto", "native" (C++) or "plain" (torch).
     """
 
     reference: str
     device: str = "auto"
     wishes: Wishes = field(default_factory=Wishes)
     is_strict: bool = False
+    kernels: KernelWish = "auto"
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,9 @@ def open_model(opening: Opening) -> OpenedModel:
         reading = read_config(checkpoint.layout, checkpoint.metadata, checkpoint.tensors.keys())
         catalog = build_catalog(parameter_needs(reading.config), checkpoint.tensors, checkpoint.layout)
         warnings = _warnings(reading, catalog, is_strict=opening.is_strict)
-        choice = choose_kernels(opening.device)
         machine = detect_machine()
+        num_threads = min(opening.wishes.num_threads or machine.num_threads, machine.num_threads)
+        choice = choose_kernels(opening.device, opening.kernels, num_threads)
         plan = make_plan(reading.config, path.name, machine, str(choice.device), opening.wishes)
         check_runs(plan)
         conversation = conversation_of(checkpoint)
@@ -121,7 +124,9 @@ def _engine(
 ) -> Engine:
     torch.set_num_threads(plan.num_threads)
     keep_freed_memory()
-    weights = ResidentWeights(checkpoint, catalog, choice.device, _DTYPES[plan.compute_element])
+    weights = ResidentWeights(
+        checkpoint, catalog, choice.device, _DTYPES[plan.compute_element], packed_types=choice.packed_types
+    )
     choices = RunChoices(plan.cache_element, _policy(config.indexer, plan))
     model = build_model(config, weights, choice.kernels, choices)
     spec = model.cache_spec

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from longlens.errors import UsageError
 from longlens.plan.plan import ComputeElement
+
+if TYPE_CHECKING:  # kernels load torch, and a command's help is to start without it
+    from longlens.kernels.choose import KernelWish
 
 Decorated = Callable[..., Any]
 _ELEMENTS = ("f32", "f16", "bf16")
@@ -30,6 +33,7 @@ class ModelWishes:
     flash_attn: str
     chunk_tokens: int | None
     is_strict: bool
+    kernels: KernelWish | None = None
     cache_dir: Path | None = None
     keeps_nothing: bool = False
 
@@ -71,6 +75,7 @@ _MODEL_OPTIONS = (
         help="on: longlens has no other attention",
     ),
     click.option("--chunk-tokens", type=int, metavar="N", help="prefill chunks end at multiples of it"),
+    click.option("--kernels", type=click.Choice(("auto", "native", "plain")), help="C++, or torch alone  [auto]"),
     click.option("--strict", "is_strict", is_flag=True, help="unknown keys and tensors of the file are errors"),
     click.option(
         "--cache-dir", type=click.Path(file_okay=False, path_type=Path), help="where packs and records of runs are kept"

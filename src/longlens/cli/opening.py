@@ -28,6 +28,7 @@ def opening_of(wishes: ModelWishes) -> Opening:
             chunk_tokens=wishes.chunk_tokens,
         ),
         is_strict=wishes.is_strict,
+        kernels=wishes.kernels or "auto",
     )
 
 

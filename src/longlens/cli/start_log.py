@@ -19,7 +19,7 @@ def start_lines(opened: OpenedModel, wishes: ModelWishes) -> Iterator[str]:
     plan = opened.plan
     yield f"model: {opened.name}, architecture {opened.config.architecture}, {_layers(opened)}"
     yield f"flash-attn: on ({_attention(opened)})"
-    yield f"kernels: {opened.choice.reason}; quantised types with kernels of their own: none"
+    yield f"kernels: {opened.choice.reason}; quantised types with kernels of their own: {_types(opened)}"
     latents = plan.kv_bytes - plan.index_bytes
     kind = "latents" if opened.config.indexer is not None else "keys and values"
     yield (
@@ -55,6 +55,10 @@ def end_line(finished: Finished) -> str:
 
 def _rate(tokens: int, seconds: float) -> str:
     return f" at {tokens / seconds:.1f} tok/s" if tokens and seconds > 0 else ""
+
+
+def _types(opened: OpenedModel) -> str:
+    return ", ".join(sorted(opened.choice.packed_types)) or "none"
 
 
 def _layers(opened: OpenedModel) -> str:

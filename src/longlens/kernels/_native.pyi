@@ -36,3 +36,35 @@ class Processor:
         out_stride: int,
     ) -> None:
         """Compute out[t, r] = sum of x[t, k] * W[r, k]; addresses are of fp32, strides in numbers."""
+
+    def feed_forward(
+        self,
+        types: tuple[int, int, int],
+        addresses: tuple[int, int, int],
+        hidden: int,
+        width: int,
+        x: int,
+        tokens: int,
+        out: int,
+    ) -> None:
+        """Compute down(silu(gate x) * up x); rows of x and out lie without gaps."""
+
+    def experts(
+        self,
+        types: tuple[int, int, int],
+        addresses: tuple[int, int, int],
+        experts: int,
+        hidden: int,
+        width: int,
+        x: int,
+        tokens: int,
+        ids: int,
+        weights: int,
+        choices: int,
+        out: int,
+    ) -> None:
+        """Sum the chosen experts' feed-forwards; `addresses` are of uint64 arrays, an address an expert.
+
+        Raises:
+            IndexError: an id outside of 0 .. experts - 1.
+        """

@@ -10,8 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import torch
 from torch import Tensor
 
+from longlens.kernels.packed import PackedTensor
+
+# A matrix [out, in] to multiply with: expanded, or as its blocks lie in the file.
+Matrix = Tensor | PackedTensor
 AttentionForm = Literal["absorbed", "expanded"]
 
 
@@ -79,9 +84,9 @@ class IndexQuery:
 class FeedForward:
     """A SwiGLU network. Only some llama checkpoints carry biases."""
 
-    gate_FD: Tensor
-    up_FD: Tensor
-    down_DF: Tensor
+    gate_FD: Matrix
+    up_FD: Matrix
+    down_DF: Matrix
     gate_bias_F: Tensor | None = None
     up_bias_F: Tensor | None = None
     down_bias_D: Tensor | None = None
@@ -113,7 +118,11 @@ class Kernels(Protocol):
         """Whether a sequence's numbers stay bit-identical when others share its step."""
         ...
 
-    def project(self, x_TX: Tensor, weight_YX: Tensor, bias_Y: Tensor | None = None) -> Tensor:
+    def embed(self, token_ids_T: Tensor, embedding_VD: Matrix, dtype: torch.dtype) -> Tensor:
+        """Look up the rows of some tokens, in the element type of the model's activations."""
+        ...
+
+    def project(self, x_TX: Tensor, weight_YX: Matrix, bias_Y: Tensor | None = None) -> Tensor:
         """Multiply rows by a weight stored [out, in]."""
         ...
 
@@ -160,6 +169,6 @@ class Kernels(Protocol):
         """Weighted sum of each token's chosen experts."""
         ...
 
-    def head(self, hidden_TD: Tensor, weight_VD: Tensor) -> Tensor:
+    def head(self, hidden_TD: Tensor, weight_VD: Matrix) -> Tensor:
         """Logits in fp32."""
         ...

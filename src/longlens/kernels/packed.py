@@ -6,7 +6,9 @@ DeepSeek-V3 and GLM-5.2, W[o, i] = float(W8[o, i]) * weight_scale_inv[o // 128, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from types import MappingProxyType
 
@@ -162,6 +164,27 @@ class PackedTensor:
         scales = self.scales and replace(self.scales, first_row=self.scales.first_row + start)
         piece = self.data[kind.bytes_for(start * entry) : kind.bytes_for(stop * entry)]
         return PackedTensor(piece, kind, (stop - start, *self.shape[1:]), scales, self.name)
+
+    @cached_property
+    def address(self) -> int:
+        """Where the first byte lies in memory; valid for as long as this tensor lives."""
+        return int(self.data.__array_interface__["data"][0])
+
+    def rows_at(self, entries: Sequence[int]) -> PackedTensor:
+        """Gather some entries of the leading axis into a new tensor, in the order given; entries may repeat.
+
+        Raises:
+            ShapeError: an entry does not exist, or a row is not whole blocks with scales of its own.
+        """
+        if self.scales is not None or len(self.shape) < 2:
+            raise ShapeError(f"rows of {self.name!r} share scales or blocks", "take a range of rows instead")
+        if entries and not 0 <= min(entries) <= max(entries) < self.shape[0]:
+            raise ShapeError(
+                f"{self.name!r} has {self.shape[0]} rows, others were asked for", "ask for rows that exist"
+            )
+        table = self.data.reshape(self.shape[0], -1)
+        data = table[np.asarray(entries, np.int64)].reshape(-1)
+        return PackedTensor(data, self.element_type, (len(entries), *self.shape[1:]), None, self.name)
 
     def expert(self, expert_id: int) -> PackedTensor:
         """Take one entry of stacked experts [E, ...], as a view without the leading axis.

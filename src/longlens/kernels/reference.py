@@ -18,9 +18,11 @@ from longlens.kernels.interface import (
     FeedForward,
     GqaQuery,
     IndexQuery,
+    Matrix,
     MlaQuery,
     MlaUpProjections,
 )
+from longlens.kernels.packed import PackedTensor
 from longlens.units import MIB
 
 # Below `host_memory.KEPT_BYTES`, so that the allocator keeps the memory between tiles: fresh pages cost more than the
@@ -41,8 +43,17 @@ class ReferenceKernels:
         """Keep each operation's scratch near `scratch_bytes`."""
         self._scratch_bytes = scratch_bytes
 
-    def project(self, x_TX: Tensor, weight_YX: Tensor, bias_Y: Tensor | None = None) -> Tensor:
-        """Multiply rows by a weight stored [out, in]."""
+    def embed(self, token_ids_T: Tensor, embedding_VD: Matrix, dtype: torch.dtype) -> Tensor:
+        """Look up the rows of some tokens; of packed embeddings only these are expanded."""
+        if isinstance(embedding_VD, PackedTensor):
+            rows_TD = embedding_VD.rows_at(token_ids_T.tolist()).dense(dtype)
+            return rows_TD.to(token_ids_T.device)
+        return embedding_VD[token_ids_T].to(dtype)
+
+    def project(self, x_TX: Tensor, weight_YX: Matrix, bias_Y: Tensor | None = None) -> Tensor:
+        """Multiply rows by a weight stored [out, in]; a packed one is expanded for the call, which is slow."""
+        if isinstance(weight_YX, PackedTensor):
+            weight_YX = weight_YX.dense(x_TX.dtype).to(x_TX.device)
         return functional.linear(x_TX, weight_YX, bias_Y)
 
     def rms_norm(self, x_TX: Tensor, weight_X: Tensor, eps: float) -> Tensor:
@@ -221,9 +232,9 @@ class ReferenceKernels:
 
     def feed_forward(self, x_TD: Tensor, weights: FeedForward) -> Tensor:
         """SwiGLU: down(silu(gate x) * up x)."""
-        gate_TF = functional.linear(x_TD, weights.gate_FD, weights.gate_bias_F)
-        up_TF = functional.linear(x_TD, weights.up_FD, weights.up_bias_F)
-        return functional.linear(functional.silu(gate_TF) * up_TF, weights.down_DF, weights.down_bias_D)
+        gate_TF = self.project(x_TD, weights.gate_FD, weights.gate_bias_F)
+        up_TF = self.project(x_TD, weights.up_FD, weights.up_bias_F)
+        return self.project(functional.silu(gate_TF) * up_TF, weights.down_DF, weights.down_bias_D)
 
     def moe(self, x_TD: Tensor, expert_ids_TA: Tensor, expert_weights_TA: Tensor, bank: ExpertBank) -> Tensor:
         """Weighted sum of each token's chosen experts, in ascending order of expert id.
@@ -241,9 +252,9 @@ class ReferenceKernels:
             out_TD.index_add_(0, tokens, result * expert_weights_TA[tokens, choices, None].to(out_TD.dtype))
         return out_TD.to(x_TD.dtype)
 
-    def head(self, hidden_TD: Tensor, weight_VD: Tensor) -> Tensor:
+    def head(self, hidden_TD: Tensor, weight_VD: Matrix) -> Tensor:
         """Logits in fp32 (fp64 for fp64 input)."""
-        logits_TV = functional.linear(hidden_TD, weight_VD)
+        logits_TV = self.project(hidden_TD, weight_VD)
         return logits_TV.to(_wide(logits_TV.dtype))
 
     def _attend(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from longlens.errors import ConfigError
-from longlens.kernels.interface import ExpertBank, FeedForward, Kernels, MlaUpProjections
+from longlens.kernels.interface import ExpertBank, FeedForward, Kernels, Matrix, MlaUpProjections
 from longlens.model.config import SUPPORTED_ARCHITECTURES, GqaConfig, MlaConfig, ModelConfig
 from longlens.model.experts import DenseFeedForward, MixtureOfExperts
 from longlens.model.gqa import GqaAttention, GqaWeights, Projection
@@ -31,7 +31,11 @@ class ParameterStore(Protocol):
         ...
 
     def tensor(self, name: str) -> Tensor:
-        """One parameter."""
+        """One parameter, expanded."""
+        ...
+
+    def matrix(self, name: str) -> Matrix:
+        """One parameter that is only multiplied with or looked up in: packed if the kernels can use it so."""
         ...
 
     def experts(self, prefix: str) -> ExpertBank:
@@ -63,11 +67,11 @@ def build_model(config: ModelConfig, store: ParameterStore, kernels: Kernels, ch
     """
     builder = _Builder(config, store, kernels, choices)
     factors = store.tensor("model.rope_freqs") if config.rope.has_factor_tensor else None
-    embedding = store.tensor("model.embed_tokens.weight")
+    embedding = store.matrix("model.embed_tokens.weight")
     ends = Ends(
         embedding_VD=embedding,
         norm_D=store.tensor("model.norm.weight"),
-        head_VD=embedding if config.tie_word_embeddings else store.tensor("lm_head.weight"),
+        head_VD=embedding if config.tie_word_embeddings else store.matrix("lm_head.weight"),
     )
     return Transformer(
         config,
@@ -119,22 +123,22 @@ class _Builder:
         return MlaAttention(mla, place, self._mla_weights(prefix), indexer, self._kernels, policy)
 
     def _mla_weights(self, prefix: str) -> MlaWeights:
-        get = self._store.tensor
+        get, matrix = self._store.tensor, self._store.matrix
         return MlaWeights(
-            q_a_proj=get(f"{prefix}q_a_proj.weight"),
+            q_a_proj=matrix(f"{prefix}q_a_proj.weight"),
             q_a_layernorm=get(f"{prefix}q_a_layernorm.weight"),
-            q_b_proj=get(f"{prefix}q_b_proj.weight"),
-            kv_a_proj_with_mqa=get(f"{prefix}kv_a_proj_with_mqa.weight"),
+            q_b_proj=matrix(f"{prefix}q_b_proj.weight"),
+            kv_a_proj_with_mqa=matrix(f"{prefix}kv_a_proj_with_mqa.weight"),
             kv_a_layernorm=get(f"{prefix}kv_a_layernorm.weight"),
             kv_b_proj=MlaUpProjections(get(f"{prefix}kv_b_proj.key"), get(f"{prefix}kv_b_proj.value")),
-            o_proj=get(f"{prefix}o_proj.weight"),
+            o_proj=matrix(f"{prefix}o_proj.weight"),
         )
 
     def _indexer_weights(self, prefix: str) -> IndexerWeights:
         get = self._store.tensor
         return IndexerWeights(
-            wq_b=get(f"{prefix}wq_b.weight"),
-            wk=get(f"{prefix}wk.weight"),
+            wq_b=self._store.matrix(f"{prefix}wq_b.weight"),
+            wk=self._store.matrix(f"{prefix}wk.weight"),
             k_norm_weight=get(f"{prefix}k_norm.weight"),
             k_norm_bias=get(f"{prefix}k_norm.bias"),
             weights_proj=get(f"{prefix}weights_proj.weight"),
@@ -144,7 +148,7 @@ class _Builder:
         has_bias = isinstance(self._config.attention, GqaConfig) and self._config.attention.attention_bias
         q, k, v, o = (
             Projection(
-                self._store.tensor(f"{prefix}{name}_proj.weight"),
+                self._store.matrix(f"{prefix}{name}_proj.weight"),
                 self._store.tensor(f"{prefix}{name}_proj.bias") if has_bias else None,
             )
             for name in "qkvo"
@@ -165,6 +169,6 @@ class _Builder:
 
     def _swiglu(self, prefix: str, *, has_bias: bool) -> FeedForward:
         names = [f"{prefix}{name}_proj" for name in ("gate", "up", "down")]
-        weights = [self._store.tensor(f"{name}.weight") for name in names]
+        gate, up, down = (self._store.matrix(f"{name}.weight") for name in names)
         biases = [self._store.tensor(f"{name}.bias") if has_bias else None for name in names]
-        return FeedForward(*weights, *biases)
+        return FeedForward(gate, up, down, *biases)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from longlens.kernels.interface import GqaQuery, Kernels
+from longlens.kernels.interface import GqaQuery, Kernels, Matrix
 from longlens.model.config import GqaConfig, RopeConfig
 from longlens.model.rope import rotate
 from longlens.model.step import Step
@@ -20,7 +20,7 @@ from longlens.model.step import Step
 class Projection:
     """A linear layer, with a bias where the checkpoint has one."""
 
-    weight_YX: Tensor
+    weight_YX: Matrix
     bias_Y: Tensor | None = None
 
 

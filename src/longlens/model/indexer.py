@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from longlens.kernels.interface import IndexQuery, Kernels
+from longlens.kernels.interface import IndexQuery, Kernels, Matrix
 from longlens.model.config import INDEXER_NORM_EPS, IndexerConfig
 from longlens.model.rope import rotate
 from longlens.model.step import Span, Step
@@ -20,8 +20,8 @@ from longlens.model.step import Span, Step
 class IndexerWeights:
     """Weights of one indexer, named as in the checkpoint. `weights_proj` is fp32."""
 
-    wq_b: Tensor
-    wk: Tensor
+    wq_b: Matrix
+    wk: Matrix
     k_norm_weight: Tensor
     k_norm_bias: Tensor
     weights_proj: Tensor

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from longlens.kernels.interface import AttentionForm, CachedRows, Kernels, MlaQuery, MlaUpProjections
+from longlens.kernels.interface import AttentionForm, CachedRows, Kernels, Matrix, MlaQuery, MlaUpProjections
 from longlens.model.config import MlaConfig
 from longlens.model.indexer import Indexer
 from longlens.model.rope import rotate
@@ -35,13 +35,13 @@ class AttentionPolicy:
 class MlaWeights:
     """Weights of one layer's attention, named as in the checkpoint; kv_b_proj is split per head."""
 
-    q_a_proj: Tensor
+    q_a_proj: Matrix
     q_a_layernorm: Tensor
-    q_b_proj: Tensor
-    kv_a_proj_with_mqa: Tensor
+    q_b_proj: Matrix
+    kv_a_proj_with_mqa: Matrix
     kv_a_layernorm: Tensor
     kv_b_proj: MlaUpProjections
-    o_proj: Tensor
+    o_proj: Matrix
 
 
 @dataclass(frozen=True)

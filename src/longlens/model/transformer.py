@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from longlens.errors import CancelledError, UsageError
-from longlens.kernels.interface import Kernels
+from longlens.kernels.interface import Kernels, Matrix
 from longlens.model.config import ModelConfig
 from longlens.model.index_share import IndexShare
 from longlens.model.layer import DecoderLayer
@@ -23,9 +23,9 @@ from longlens.model.trace import NoTrace, StepTrace
 class Ends:
     """What stands before the first layer and after the last."""
 
-    embedding_VD: Tensor
+    embedding_VD: Matrix
     norm_D: Tensor
-    head_VD: Tensor
+    head_VD: Matrix
 
 
 class Transformer:
@@ -56,7 +56,7 @@ class Transformer:
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self._ends.embedding_VD.device
+        return self._ends.norm_D.device
 
     def forward(
         self,
@@ -85,7 +85,7 @@ class Transformer:
             [torch.arange(span.first_position, span.num_positions, device=self.device) for span in spans]
         )
         step = Step(spans, self._rotary.angles(positions_T), IndexShare(), trace or NoTrace())
-        hidden_TD = self._ends.embedding_VD[token_ids_T]
+        hidden_TD = self.kernels.embed(token_ids_T, self._ends.embedding_VD, self._ends.norm_D.dtype)
         for layer in self._layers:
             if is_cancelled():
                 raise CancelledError("the step was cancelled", "run it again; finished chunks are kept")

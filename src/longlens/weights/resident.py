@@ -1,7 +1,7 @@
-"""Weights in memory: read from the file when they are first asked for, expanded, and kept on the device.
+"""Weights in memory: read from the file when they are first asked for, and kept on the device.
 
-The simplest store there is: nothing is quantised any more once it is here. Stores that keep the file's blocks come
-with the kernels that can use them.
+Matrices whose element type the kernels can multiply with stay packed, as views of the mapped file; everything else is
+expanded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from torch import Tensor
 from longlens.errors import ParameterError
 from longlens.formats.checkpoint import Checkpoint
 from longlens.formats.tensors import TensorInfo
+from longlens.kernels.interface import ExpertBank, Matrix
 from longlens.kernels.packed import BlockScales, PackedTensor, block_scales, pack
+from longlens.kernels.packed_experts import PackedExperts
 from longlens.weights.catalog import Catalog, ParameterSource, StoredTensor
 from longlens.weights.expert_store import ResidentExperts
 from longlens.weights.names import Arrangement
@@ -21,9 +23,25 @@ from longlens.weights.names import Arrangement
 class ResidentWeights:
     """Gives out the parameters of a catalog as dense tensors of one element type (or fp32 where the model says so)."""
 
-    def __init__(self, checkpoint: Checkpoint, catalog: Catalog, device: torch.device, dtype: torch.dtype) -> None:
-        """Read from an open checkpoint; nothing is read yet."""
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        catalog: Catalog,
+        device: torch.device,
+        dtype: torch.dtype,
+        packed_types: frozenset[str] = frozenset(),
+    ) -> None:
+        """Read from an open checkpoint; nothing is read yet.
+
+        Args:
+            checkpoint: where the bytes are.
+            catalog: which of them make up which parameter.
+            device: where expanded tensors go.
+            dtype: of expanded tensors.
+            packed_types: element types that `matrix` and `experts` leave packed.
+        """
         self.device = device
+        self._packed_types = packed_types
         self._checkpoint = checkpoint
         self._catalog = catalog
         self._dtype = dtype
@@ -44,10 +62,32 @@ class ResidentWeights:
         dtype = torch.promote_types(self._dtype, torch.float32) if source.need.precision == "fp32" else self._dtype
         return _arranged(source, [self._dense(tensor, dtype) for tensor in source.tensors]).to(self.device)
 
-    def experts(self, prefix: str) -> ResidentExperts:
-        """The routed experts of one layer, all of them expanded."""
-        gate, up, down = (self.tensor(f"{prefix}{name}_proj.weight") for name in ("gate", "up", "down"))
-        return ResidentExperts(gate, up, down)
+    def matrix(self, name: str) -> Matrix:
+        """One parameter that is only multiplied with or looked up in: packed where its type allows it, else expanded.
+
+        Raises:
+            ParameterError, UnsupportedModelError: as `tensor`.
+        """
+        packed = self._as_it_lies(name)
+        return self.tensor(name) if packed is None else packed
+
+    def experts(self, prefix: str) -> ExpertBank:
+        """The routed experts of one layer: all packed, or all expanded."""
+        names = [f"{prefix}{name}_proj.weight" for name in ("gate", "up", "down")]
+        gate, up, down = (self._as_it_lies(name) for name in names)
+        if gate is None or up is None or down is None:
+            return ResidentExperts(*(self.tensor(name) for name in names))
+        return PackedExperts(gate, up, down)
+
+    def _as_it_lies(self, name: str) -> PackedTensor | None:
+        """The parameter's own bytes, if the kernels can use them: one tensor, arranged as the model wants it."""
+        source = self._catalog.sources.get(name)
+        if source is None or source.arrangement is not Arrangement.SAME or source.need.precision == "fp32":
+            return None
+        info = source.tensors[0].info
+        if info.element_type.name not in self._packed_types or info.shape != source.need.shape:
+            return None
+        return self._packed(info)
 
     def _dense(self, stored: StoredTensor, dtype: torch.dtype) -> Tensor:
         scales = None
