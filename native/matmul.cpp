@@ -59,23 +59,77 @@ void multiply_tiles(const Unit& unit, ThreadPool& pool, const Matmul& job, const
   });
 }
 
-}  // namespace
+// What rounding left over of a token's numbers.
+void subtract_rounded(const float* x, int width, int token, const Activations& rounded, float* out) {
+  const size_t at = static_cast<size_t>(token) * rounded.width;
+  const int8_t* q = rounded.q + at;
+  const float* scale = rounded.scale + at / kGroup;
+  for (int i = 0; i < width; ++i) out[i] = x[i] - scale[i / kGroup] * static_cast<float>(q[i]);
+}
 
-void multiply(const Unit& unit, ThreadPool& pool, const Matmul& job) {
-  static thread_local Scratch scratch;
-  const int width = static_cast<int>(padded(job.weights.width));
-  const Activations activations = place_activations(scratch.of(activation_bytes(job.tokens, width)), job.tokens, width);
-  const int few = 8;
-  const int pieces = (job.tokens + few - 1) / few;
-  pool.run(pieces, [&](int piece) {
-    for (int t = piece * few; t < std::min(job.tokens, (piece + 1) * few); ++t) {
-      unit.quantise(job.x + static_cast<size_t>(t) * job.x_stride, job.weights.width, t, activations);
+void quantise_all(const Unit& unit, ThreadPool& pool, const Matmul& job, const Activations& activations) {
+  constexpr int kFew = 8;
+  const int width = job.weights.width;
+  pool.run((job.tokens + kFew - 1) / kFew, [&](int piece) {
+    static thread_local Scratch left_scratch;
+    float* left = reinterpret_cast<float*>(left_scratch.of(static_cast<size_t>(width) * sizeof(float)));
+    for (int t = piece * kFew; t < std::min(job.tokens, (piece + 1) * kFew); ++t) {
+      const float* x = job.x + static_cast<size_t>(t) * job.x_stride;
+      unit.quantise(x, width, t, activations);
+      if (!job.fine) continue;
+      subtract_rounded(x, width, t, activations, left);
+      unit.quantise(left, width, job.tokens + t, activations);
     }
   });
+}
+
+void multiply_rounded(const Unit& unit, ThreadPool& pool, const Matmul& job, const Activations& activations) {
   if (job.tokens <= unit.most_row_tokens) {
     multiply_rows(unit, pool, job, activations);
   } else {
     multiply_tiles(unit, pool, job, activations);
+  }
+}
+
+// Rounded tokens and what they left over, one below the other, and their two results added.
+void multiply_fine(const Unit& unit, ThreadPool& pool, const Matmul& job, const Activations& activations) {
+  static thread_local Scratch scratch;
+  const size_t rows = static_cast<size_t>(job.weights.rows), tokens = static_cast<size_t>(job.tokens);
+  Matmul both = job;
+  both.tokens = 2 * job.tokens;
+  both.out = reinterpret_cast<float*>(scratch.of(2 * tokens * rows * sizeof(float)));
+  both.out_stride = rows;
+  multiply_rounded(unit, pool, both, activations);
+  for (size_t t = 0; t < tokens; ++t) {
+    const float *rounded = both.out + t * rows, *left = rounded + tokens * rows;
+    for (size_t row = 0; row < rows; ++row) job.out[t * job.out_stride + row] = rounded[row] + left[row];
+  }
+}
+
+}  // namespace
+
+void multiply(const Unit& unit, ThreadPool& pool, const Matmul& job) {
+  static thread_local Scratch scratch;
+  // Fine results lie twice in memory before they are added, so they are made for so many tokens at a time.
+  constexpr int kMostFineTokens = 256;
+  if (job.fine && job.tokens > kMostFineTokens) {
+    Matmul first = job, rest = job;
+    first.tokens = kMostFineTokens;
+    rest.tokens -= kMostFineTokens;
+    rest.x += kMostFineTokens * job.x_stride;
+    rest.out += kMostFineTokens * job.out_stride;
+    multiply(unit, pool, first);
+    return multiply(unit, pool, rest);
+  }
+  const int rounded_tokens = job.fine ? 2 * job.tokens : job.tokens;
+  const int width = static_cast<int>(padded(job.weights.width));
+  const Activations activations =
+      place_activations(scratch.of(activation_bytes(rounded_tokens, width)), rounded_tokens, width);
+  quantise_all(unit, pool, job, activations);
+  if (job.fine) {
+    multiply_fine(unit, pool, job, activations);
+  } else {
+    multiply_rounded(unit, pool, job, activations);
   }
 }
 

@@ -13,6 +13,9 @@ struct Matmul {
   int tokens;
   float* out;
   size_t out_stride;
+  // Activations keep 15 bits: what rounding to int8 leaves over is rounded to int8 too and multiplied beside it. For
+  // products that decide which rows are chosen; twice the arithmetic, weights are read once.
+  bool fine = false;
 };
 
 void multiply(const Unit& unit, ThreadPool& pool, const Matmul& job);

@@ -47,12 +47,12 @@ class Processor {
   int num_threads() const { return pool_->num_threads(); }
 
   void multiply(int type, uintptr_t weights, int rows, int width, uintptr_t x, size_t x_stride, int tokens,
-                uintptr_t out, size_t out_stride) {
+                uintptr_t out, size_t out_stride, bool fine) {
     nb::gil_scoped_release released;
     longlens::multiply(*unit_, *pool_,
                        {{static_cast<Type>(type), reinterpret_cast<const uint8_t*>(weights), rows, width},
                         reinterpret_cast<const float*>(x), x_stride, tokens, reinterpret_cast<float*>(out),
-                        out_stride});
+                        out_stride, fine});
   }
 
   void feed_forward(std::tuple<int, int, int> types, std::tuple<uintptr_t, uintptr_t, uintptr_t> addresses, int hidden,
@@ -101,7 +101,8 @@ NB_MODULE(_native, m) {
       .def_prop_ro("unit_name", &Processor::unit_name)
       .def_prop_ro("num_threads", &Processor::num_threads)
       .def("multiply", &Processor::multiply, nb::arg("type"), nb::arg("weights"), nb::arg("rows"), nb::arg("width"),
-           nb::arg("x"), nb::arg("x_stride"), nb::arg("tokens"), nb::arg("out"), nb::arg("out_stride"))
+           nb::arg("x"), nb::arg("x_stride"), nb::arg("tokens"), nb::arg("out"), nb::arg("out_stride"),
+           nb::kw_only(), nb::arg("fine"))
       .def("feed_forward", &Processor::feed_forward, nb::arg("types"), nb::arg("addresses"), nb::arg("hidden"),
            nb::arg("width"), nb::arg("x"), nb::arg("tokens"), nb::arg("out"))
       .def("experts", &Processor::experts, nb::arg("types"), nb::arg("addresses"), nb::arg("experts"),

@@ -71,6 +71,18 @@ def test_one_thread_and_two_give_the_same_bits(unit: str, tokens: int) -> None:
         assert torch.equal(two.moe(x[:, :256], ids, weights, bank), KERNELS[unit].moe(x[:, :256], ids, weights, bank))
 
 
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("tokens", [1, 2, 9, 300])
+@pytest.mark.parametrize("name", ["Q4_K", "Q6_K", "Q8_0"])
+def test_a_fine_product_has_less_than_a_fiftieth_of_the_error(unit: str, tokens: int, name: str) -> None:
+    weight = matrix_like(name, 37, 256 // TYPES[name].block_elements * 3)
+    x = random_rows(tokens, weight.shape[1])
+    exact = x.double() @ weight.dense(torch.float64).T
+    fine = KERNELS[unit].project(x, weight, is_fine=True)
+    assert distance(fine, exact) <= distance(KERNELS[unit].project(x, weight), exact) / 50
+    assert torch.equal(NativeKernels(2, unit).project(x, weight, is_fine=True), fine)
+
+
 def test_a_row_of_a_larger_tensor_is_read_with_its_stride() -> None:
     weight = matrix_like("Q8_0", 20, 2)
     wide = random_rows(5, 3 * 64)
@@ -110,6 +122,7 @@ def test_a_number_that_is_not_finite_shows_in_its_row_and_in_no_other(unit: str,
     spoiled = KERNELS[unit].project(x, weight)
     assert not spoiled[0].isfinite().any()
     assert torch.equal(spoiled[1:], clean[1:])
+    assert not KERNELS[unit].project(x, weight, is_fine=True)[0].isfinite().any()
 
 
 @pytest.mark.parametrize("unit", UNITS)

@@ -34,8 +34,13 @@ class Processor:
         tokens: int,
         out: int,
         out_stride: int,
+        *,
+        fine: bool,
     ) -> None:
-        """Compute out[t, r] = sum of x[t, k] * W[r, k]; addresses are of fp32, strides in numbers."""
+        """Compute out[t, r] = sum of x[t, k] * W[r, k]; addresses are of fp32, strides in numbers.
+
+        With `fine`, x keeps 15 bits instead of 8.
+        """
 
     def feed_forward(
         self,

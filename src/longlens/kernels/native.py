@@ -47,8 +47,17 @@ class NativeKernels(ReferenceKernels):
         """The instruction set that products are computed with."""
         return self._processor.unit_name
 
-    def project(self, x_TX: Tensor, weight_YX: Matrix, bias_Y: Tensor | None = None) -> Tensor:
+    def project(
+        self, x_TX: Tensor, weight_YX: Matrix, bias_Y: Tensor | None = None, *, is_fine: bool = False
+    ) -> Tensor:
         """Multiply rows by a weight stored [out, in].
+
+        Args:
+            x_TX: rows.
+            weight_YX: a matrix, packed or dense.
+            bias_Y: added to every row.
+            is_fine: keep 15 bits of packed products' rows instead of 8, at twice the arithmetic: for scores that
+                choose positions, where a small error decides.
 
         Raises:
             ShapeError: rows and weight disagree.
@@ -67,6 +76,7 @@ class NativeKernels(ReferenceKernels):
             rows_TX.shape[0],
             out_TY.data_ptr(),
             out_TY.shape[1],
+            fine=is_fine,
         )
         if bias_Y is not None:
             out_TY += bias_Y
