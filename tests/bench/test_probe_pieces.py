@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from longlens.bench import probe_pieces
-from longlens.bench.probe_pieces import batched_pieces, head_pieces, sweep_pieces, weight_pieces
+from longlens.bench.probe_pieces import batched_pieces, head_pieces, lone_pieces, sweep_pieces, weight_pieces
 from longlens.plan.work import SweepName
 from longlens.units import MIB
 
@@ -18,7 +18,15 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pool and sizes that take no time."""
     monkeypatch.setattr(probe_pieces, "POOL_BYTES", 4 * MIB)
     monkeypatch.setattr(probe_pieces, "SWEEP_SIZES", (256, 65_536))
-    for name in ("WEIGHT_ROWS", "WEIGHT_INNER", "WEIGHT_OUTER", "HEAD_INNER", "HEAD_OUTER", "BATCHED_INNER"):
+    for name in (
+        "WEIGHT_ROWS",
+        "WEIGHT_INNER",
+        "WEIGHT_OUTER",
+        "HEAD_INNER",
+        "HEAD_OUTER",
+        "BATCHED_INNER",
+        "LONE_INNER",
+    ):
         monkeypatch.setattr(probe_pieces, name, (4, 64))
 
 
@@ -56,7 +64,7 @@ def test_products_with_weights_have_the_sizes_they_are_named_for(dtype: torch.dt
 
 
 def test_batches_are_timed_a_member() -> None:
-    for piece in (*batched_pieces(CPU), *head_pieces(CPU)):
+    for piece in (*batched_pieces(CPU), *head_pieces(CPU), *lone_pieces(CPU)):
         result = piece.run(1)
         assert isinstance(result, torch.Tensor)
         _, rows, _, outer = piece.name

@@ -26,7 +26,7 @@ def grid(flops: float = 1e11, *, overhead: float = 2e-6) -> ProductGrid:
 def plain_rates(**changes: object) -> PlainRates:
     curve = Curve(_SIZES, tuple(1e-6 + size * 4 / 1e10 for size in _SIZES))
     values: dict[str, object] = {
-        "weights": {"f32": grid(), "bf16": grid(2e11), "heads": grid()},
+        "weights": {"f32": grid(), "bf16": grid(2e11), "heads": grid(), "lone": grid(5e10)},
         "batched": grid(overhead=1e-7),
         "sweeps": dict.fromkeys(get_args(SweepName), curve),
         "call_s": 5e-6,

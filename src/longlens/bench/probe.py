@@ -1,13 +1,16 @@
 """Measures this machine once: what `plan/cost.py` needs to know to predict times of plain torch.
 
 Every piece of work is timed once a pass, and passes are repeated, so that a neighbour who takes the processor away for
-a moment spoils one time of many pieces and not all times of one. A low quantile of the passes is kept.
+a moment spoils one time of many pieces and not all times of one. The median of the passes is kept: a run is a sum of
+many calls, so its usual time is made of their usual times. A lower quantile would foretell the best run and not the
+usual one; a mean would keep what one neighbour did in one pass.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +29,9 @@ from longlens.bench.probe_pieces import (
     HEAD_INNER,
     HEAD_OUTER,
     HEAD_ROWS,
+    LONE_INNER,
+    LONE_OUTER,
+    LONE_ROWS,
     WEIGHT_INNER,
     WEIGHT_OUTER,
     WEIGHT_ROWS,
@@ -33,6 +39,7 @@ from longlens.bench.probe_pieces import (
     batched_pieces,
     head_pieces,
     launch_pieces,
+    lone_pieces,
     sweep_pieces,
     weight_pieces,
 )
@@ -47,7 +54,6 @@ LEAST_PASSES = 3
 # A piece is repeated within a pass until it has taken this long, and timed on the average.
 _PIECE_SECONDS = 300e-6
 _MOST_CALLS, _QUEUED_CALLS = 6, 32
-_QUANTILE = 0.25
 # Slower pieces are timed in the first passes only.
 _SLOW_SECONDS = 0.1
 _DISK_BYTES = 128 * MIB
@@ -123,11 +129,15 @@ def _rates(device: torch.device, clock: _Clock, budget_seconds: float) -> PlainR
                 piece.seconds.append(_time(piece, device, num_passes))
         _keep_busy(device, clock)
         num_passes += 1
-    times = {piece.name: _low(piece.seconds) for piece in pieces}
+    times = {piece.name: statistics.median(piece.seconds) for piece in pieces}
     weight_axes = (WEIGHT_ROWS, WEIGHT_INNER, WEIGHT_OUTER)
     weights = {element: _grid(times, element, weight_axes) for element in ("f32", "bf16")}
     return PlainRates(
-        weights={**weights, "heads": _grid(times, "heads", (HEAD_ROWS, HEAD_INNER, HEAD_OUTER))},
+        weights={
+            **weights,
+            "heads": _grid(times, "heads", (HEAD_ROWS, HEAD_INNER, HEAD_OUTER)),
+            "lone": _grid(times, "lone", (LONE_ROWS, LONE_INNER, LONE_OUTER)),
+        },
         batched=_grid(times, "batched", (BATCHED_ROWS, BATCHED_INNER, BATCHED_OUTER)),
         sweeps=_curves(times),
         call_s=max(1e-9, (times["mixed",] - MIXED_VIEWS * times["views",]) / MIXED_CALLS),
@@ -140,6 +150,7 @@ def _pieces(device: torch.device) -> Iterator[Piece]:
     yield from weight_pieces("bf16", torch.bfloat16, device)
     yield from head_pieces(device)
     yield from batched_pieces(device)
+    yield from lone_pieces(device)
     yield from sweep_pieces(device)
     yield from launch_pieces(device)
 
@@ -206,10 +217,6 @@ def _curves(times: Mapping[tuple[object, ...], float]) -> dict[str, Curve]:
         sizes, seconds_of = zip(*sorted(measured), strict=True)
         curves[name] = Curve(sizes, seconds_of)
     return curves
-
-
-def _low(values: Sequence[float]) -> float:
-    return sorted(values)[int(_QUANTILE * (len(values) - 1))]
 
 
 def _link(device: torch.device) -> float | None:

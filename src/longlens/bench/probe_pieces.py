@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from longlens.bench.probe_launch import NUM_VIEWS, mixed, views
+from longlens.plan.cost_plain_parts import MOST_MEMBERS
 from longlens.plan.work import SweepName
 from longlens.units import MIB
 
@@ -24,9 +25,12 @@ HEAD_ROWS, HEAD_INNER, HEAD_OUTER = (1, 8, 64, 512), (32, 128, 512), (64, 256, 5
 BATCHED_ROWS = (1, 8, 64, 512)
 BATCHED_INNER = (4, 16, 64, 256, 1024, 4096)
 BATCHED_OUTER = (32, 128, 512, 2048)
-# The last two lie before and behind 32 MiB, from which on the C library takes fresh pages for every tensor.
-SWEEP_SIZES = (256, 4096, 65_536, 524_288, 2_097_152, 7_864_320, 9_437_184)
+# The third and fourth lie before and behind 32,768, from which on torch shares a walk out to its threads; the last two
+# before and behind 32 MiB, from which on the C library takes fresh pages for every tensor.
+SWEEP_SIZES = (256, 4096, 32_256, 36_864, 65_536, 524_288, 2_097_152, 7_864_320, 9_437_184)
+LONE_ROWS, LONE_INNER, LONE_OUTER = (1, 16, 128), (8, 64, 256, 1024, 4096), (64, 256, 1024, 4096)
 _HEADS, _ROW = 16, 512
+_MOST_GAP = 16
 _LAYER_SIDE = 1024
 # What is slow is timed up to here only; its rate does not change behind it.
 _LARGEST: Mapping[SweepName, int] = {
@@ -86,7 +90,7 @@ def batched_pieces(device: torch.device) -> Iterator[Piece]:
     """Products of activations, many at once: keys transposed where scores are made, values as they lie elsewhere."""
     for rows, inner, outer in product(BATCHED_ROWS, BATCHED_INNER, BATCHED_OUTER):
         member_bytes = 4 * (rows * inner + inner * outer + rows * outer)
-        members = max(2, min(16, 16 * MIB // member_bytes)) // 2 * 2
+        members = max(2, min(MOST_MEMBERS, 16 * MIB // member_bytes)) // 2 * 2
         x = torch.rand(members, rows, inner, device=device)
         is_transposed = outer >= inner
         y = torch.rand(members, *((outer, inner) if is_transposed else (inner, outer)), device=device)
@@ -96,6 +100,20 @@ def batched_pieces(device: torch.device) -> Iterator[Piece]:
             return torch.bmm(x, y)
 
         yield Piece(("batched", rows, inner, outer), run, members)
+
+
+def lone_pieces(device: torch.device) -> Iterator[Piece]:
+    """Batches of one product of activations: threads that share a batch out by its members have nothing to share."""
+    for rows, inner, outer in product(LONE_ROWS, LONE_INNER, LONE_OUTER):
+        x = torch.rand(1, rows, inner, device=device)
+        is_transposed = outer >= inner
+        y = torch.rand(1, *((outer, inner) if is_transposed else (inner, outer)), device=device)
+        y = y.transpose(1, 2) if is_transposed else y
+
+        def run(_: int, x: Tensor = x, y: Tensor = y) -> object:
+            return torch.bmm(x, y)
+
+        yield Piece(("lone", rows, inner, outer), run)
 
 
 def head_pieces(device: torch.device) -> Iterator[Piece]:
@@ -203,9 +221,12 @@ def _choices(x: Tensor) -> dict[SweepName, Callable[[int], object]]:
 
 
 def _gathering(table: Tensor, size: int, width: int) -> Callable[[int], object]:
-    """Ascending places with gaps, over and over in a table that has fewer, and elsewhere in it each time."""
+    """Ascending places, over and over in a table that has fewer, and elsewhere in it each time.
+
+    Gaps are of all lengths, as between chosen positions: a processor does not guess the next row.
+    """
     rows = table.view(-1, width)
-    offsets = torch.arange(max(1, size // width), device=table.device) * 3
+    offsets = torch.randint(1, _MOST_GAP, (max(1, size // width),), device=table.device).cumsum(0)
 
     def run(number: int) -> object:
         return rows.index_select(0, (offsets + number * 7919) % rows.shape[0])

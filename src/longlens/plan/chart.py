@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
+from html import escape
 
 _WIDTH, _LEAST_HEIGHT, _LEGEND_LINE = 960, 500, 20
 _LEFT, _RIGHT, _TOP, _BOTTOM = 90, 350, 56, 60

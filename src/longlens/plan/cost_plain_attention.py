@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from longlens.model.config import GqaConfig, IndexerConfig, MlaConfig
-from longlens.plan.cost_plain_parts import KEY_TILE, StepShape, Tiles, choose_best, gather_rows, narrow, tiles_of, widen
+from longlens.plan.cost_plain_parts import (
+    KEY_TILE,
+    StepShape,
+    Tiles,
+    batch_of,
+    choose_best,
+    far_share,
+    gather_rows,
+    narrow,
+    tiles_of,
+    widen,
+)
 from longlens.plan.work import Tally
 
 _SLOT_BYTES = 8
@@ -45,10 +56,10 @@ def sparse_attend(tally: Tally, shape: StepShape, mla: MlaConfig, num_selected: 
     gather_rows(tally, t * k, _SLOT_BYTES, shape.num_positions, weight)
     gather_rows(tally, t * k, width * shape.cached_bytes, shape.num_positions, weight)
     widen(tally, shape.cache_element, t * k * width, weight=weight, times=tiles.count)
-    tally.product(("batched", heads, width, k), t * weight)
+    batch_of(tally, t, (heads, width, k), weight)
     for name in ("inplace", "mask", "softmax"):
         tally.sweep(name, t * heads * k, weight)
-    tally.product(("batched", heads, k, rank), t * weight)
+    batch_of(tally, t, (heads, k, rank), weight)
     _raise_to_values(tally, mla, tiles)
     tally.sweep("copy", t * heads * mla.v_head_dim, weight)
 
@@ -104,7 +115,7 @@ def index_and_select(tally: Tally, shape: StepShape, indexer: IndexerConfig) -> 
     widen(tally, shape.cache_element, keys * width, weight=weight, times=dispatched)
     tally.product(("f32", t * heads, width, keys), weight)
     tally.sweep("inplace", t * heads * keys, weight)
-    tally.product(("batched", 1, heads, keys), t * weight)
+    batch_of(tally, t, (1, heads, keys), weight)
     tally.sweep("map", t * keys, weight)
     tally.sweep("compare", t * keys, 2 * weight)
     tally.sweep("mask", t * keys, weight)
@@ -153,8 +164,8 @@ def _attend_expanded(tally: Tally, shape: StepShape, mla: MlaConfig, num_selecte
     widen(tally, shape.element, queries * mla.qk_head_dim, weight=weight, times=times)
     tally.sweep("turn", queries * mla.qk_head_dim, weight)
     tally.sweep("copy", seen * h * mla.qk_head_dim, weight)
-    tally.product(("batched", seen, rank, nope), h * weight)
-    tally.product(("batched", seen, rank, value), h * weight)
+    batch_of(tally, h, (seen, rank, nope), weight)
+    batch_of(tally, h, (seen, rank, value), weight)
     tally.sweep("turn", queries * value, weight)
     outer, tally.times = tally.times, tally.times * weight
     attended = Attended(h, mla.qk_head_dim, value, is_shared=False, num_selected=num_selected)
@@ -182,7 +193,7 @@ def _attend(tally: Tally, shape: StepShape, attended: Attended, outer_tile: int)
             tally.product(("f32", heads * t, inner, outer), weight)
     else:
         for inner, outer in (scores, values):
-            tally.product(("batched", t, inner, outer), heads * weight)
+            batch_of(tally, heads, (t, inner, outer), weight)
     for name in ("inplace", "mask", "softmax"):
         tally.sweep(name, heads * t * mean_seen, weight)
     tally.sweep("copy", heads * t * attended.value_width, weight)
@@ -209,10 +220,19 @@ def _absorb(tally: Tally, shape: StepShape, mla: MlaConfig, tiles: Tiles) -> Non
     tally.dispatch(2, views=2, times=tiles.count)
     widen(tally, shape.element, queries * mla.qk_nope_head_dim, weight=tiles.weight, times=tiles.count)
     widen(tally, shape.element, queries * mla.qk_rope_head_dim, weight=tiles.weight, times=tiles.count)
-    tally.product(("heads", tiles.size, mla.qk_nope_head_dim, mla.kv_lora_rank), heads * tiles.weight)
+    _with_heads_weights(tally, heads, (tiles.size, mla.qk_nope_head_dim, mla.kv_lora_rank), tiles.weight)
     tally.sweep("turn", queries * mla.latent_width, tiles.weight)
 
 
 def _raise_to_values(tally: Tally, mla: MlaConfig, tiles: Tiles) -> None:
     tally.dispatch(1, times=tiles.count)
-    tally.product(("heads", tiles.size, mla.kv_lora_rank, mla.v_head_dim), mla.num_attention_heads * tiles.weight)
+    sizes = (tiles.size, mla.kv_lora_rank, mla.v_head_dim)
+    _with_heads_weights(tally, mla.num_attention_heads, sizes, tiles.weight)
+
+
+def _with_heads_weights(tally: Tally, heads: int, sizes: tuple[int, int, int], weight: float) -> None:
+    """Rows times each head's weights, tile after tile; the first tile brings them into a cache, if one holds them."""
+    _, inner, outer = sizes
+    again = (weight - 1) * (1 - far_share(4 * heads * inner * outer))
+    tally.product(("heads", *sizes), heads * (weight - again))
+    batch_of(tally, heads, sizes, again)

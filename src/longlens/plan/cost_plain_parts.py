@@ -6,18 +6,20 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from longlens.plan.work import SweepName, Tally
+from longlens.plan.work import ProductKind, SweepName, Tally
 from longlens.units import MIB
 
 # What `kernels/reference.py` allows itself; a test compares the two.
 SCRATCH_BYTES = 3 * MIB
 KEY_TILE = 4096
+# Members of the batches whose times `bench/probe_pieces.py` took.
+MOST_MEMBERS = 16
 
 PlainElement = Literal["f32", "bf16", "f16"]
 _BYTES: dict[str, int] = {"f32": 4, "bf16": 2, "f16": 2}
 # Bytes of the gathered rows that `rows` and `narrow_rows` were measured with.
 _WIDE_ROW_BYTES, _NARROW_ROW_BYTES = 2048, 512
-# Tables up to the first size lie in a processor's own cache, from the second on in none.
+# Tables, and weights that every tile reads, lie in a cache up to the first size, and in none from the second on.
 _TABLE_BYTES = 2 * MIB, 64 * MIB
 
 
@@ -52,6 +54,18 @@ def project(tally: Tally, shape: StepShape, rows: float, inner: int, outer: int)
     """`Kernels.project`: one call."""
     tally.dispatch(1)
     tally.product((shape.element, rows, inner, outer))
+
+
+def batch_of(tally: Tally, members: int, sizes: tuple[float, float, float], count: float) -> None:
+    """`count` batches of fp32 products of activations, not dispatched; `sizes` are rows, inner and outer of a member.
+
+    A batch is shared out to threads by its members, so that one member alone has one thread. The time of a member holds
+    its share of waking the threads, one of `MOST_MEMBERS`: fewer bear the rest too. Single rows are not shared out.
+    """
+    kind: ProductKind = "lone" if members == 1 else "batched"
+    tally.product((kind, *sizes), members * count)
+    if 1 < members < MOST_MEMBERS and sizes[0] > 1:
+        tally.wake(count * (1 - members / MOST_MEMBERS))
 
 
 def walk(tally: Tally, name: SweepName, size: float, count: int = 1) -> None:
@@ -131,7 +145,7 @@ def gather_rows(tally: Tally, num_rows: float, row_bytes: float, table_rows: flo
     """The work of `index_select` of scattered rows: between the widths, and the tables, that were measured."""
     size = num_rows * row_bytes / 4
     wide = _share(row_bytes, _NARROW_ROW_BYTES, _WIDE_ROW_BYTES)
-    far = _share(row_bytes * table_rows, *_TABLE_BYTES)
+    far = far_share(row_bytes * table_rows)
     tally.sweep("rows", size, count * wide * (1 - far))
     tally.sweep("narrow_rows", size, count * (1 - wide) * (1 - far))
     tally.sweep("far_rows", size, count * wide * far)
@@ -143,6 +157,11 @@ def choose_best(tally: Tally, rows: float, columns: float, kept: float, count: f
     many = min(1.0, max(0.0, (kept / columns - 1 / 12) / (1 / 3 - 1 / 12)))
     tally.sweep("topk", rows * columns, count * many)
     tally.sweep("topk_few", rows * columns, count * (1 - many))
+
+
+def far_share(num_bytes: float) -> float:
+    """How much of a table that is read over and over comes from memory, because no cache holds it."""
+    return _share(num_bytes, *_TABLE_BYTES)
 
 
 def _share(size: float, low: float, high: float) -> float:

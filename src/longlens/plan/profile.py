@@ -21,7 +21,7 @@ from longlens.plan.rates import Curve, LimitRates, PlainRates, ProductGrid
 if TYPE_CHECKING:
     from longlens.plan.hardware_records import Hardware
 
-PROFILE_VERSION = 1
+PROFILE_VERSION = 2
 _KIND = "longlens machine profile"
 _MEND = "delete it and measure the machine again"
 

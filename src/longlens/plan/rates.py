@@ -15,6 +15,9 @@ from itertools import pairwise, product
 
 from longlens.errors import FormatError
 
+# Elements from which on torch shares a walk over memory out to its threads (at::internal::GRAIN_SIZE).
+SHARED_ELEMENTS = 32_768
+
 _MEND = "measure the machine again"
 
 
@@ -117,7 +120,7 @@ class PlainRates:
 
     Attributes:
         weights: by element type, products of rows with weights that lie in memory, not in a cache; "heads" is one of
-            a batch of products, a head's fp32 weights each.
+            a batch of products, a head's fp32 weights each; "lone" is a batch of one fp32 product of activations.
         batched: fp32 products of a batch of activations, seconds of one member.
         sweeps: everything that walks over memory, by name (`plan/work.py` lists them), by elements of a call.
         call_s: a call of a small operation, Python's part included.
@@ -129,6 +132,12 @@ class PlainRates:
     sweeps: Mapping[str, Curve]
     call_s: float
     view_s: float
+
+    @property
+    def wake_s(self) -> float:
+        """What it costs to wake the threads: a walk a little above `SHARED_ELEMENTS`, less one a little below."""
+        walk = self.sweeps["inplace"]
+        return walk.at(SHARED_ELEMENTS * 9 / 8) - walk.at(SHARED_ELEMENTS * 63 / 64)
 
 
 @dataclass(frozen=True)
