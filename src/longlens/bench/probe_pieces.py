@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from longlens.bench.probe_launch import NUM_VIEWS, mixed, views
-from longlens.plan.cost_plain_parts import MOST_MEMBERS
+from longlens.plan.cost_plain_parts import SCRATCH_BYTES
 from longlens.plan.work import SweepName
 from longlens.units import MIB
 
@@ -29,7 +29,7 @@ BATCHED_OUTER = (32, 128, 512, 2048)
 # before and behind 32 MiB, from which on the C library takes fresh pages for every tensor.
 SWEEP_SIZES = (256, 4096, 32_256, 36_864, 65_536, 524_288, 2_097_152, 7_864_320, 9_437_184)
 LONE_ROWS, LONE_INNER, LONE_OUTER = (1, 16, 128), (8, 64, 256, 1024, 4096), (64, 256, 1024, 4096)
-_HEADS, _ROW = 16, 512
+_HEADS, _ROW, _MOST_MEMBERS = 16, 512, 16
 _MOST_GAP = 16
 _LAYER_SIDE = 1024
 # What is slow is timed up to here only; its rate does not change behind it.
@@ -90,7 +90,9 @@ def batched_pieces(device: torch.device) -> Iterator[Piece]:
     """Products of activations, many at once: keys transposed where scores are made, values as they lie elsewhere."""
     for rows, inner, outer in product(BATCHED_ROWS, BATCHED_INNER, BATCHED_OUTER):
         member_bytes = 4 * (rows * inner + inner * outer + rows * outer)
-        members = max(2, min(MOST_MEMBERS, 16 * MIB // member_bytes)) // 2 * 2
+        # Batches of many rows are made a tile at a time, which caches hold; one row is decode, over all positions.
+        most_bytes = 16 * MIB if rows == 1 else SCRATCH_BYTES
+        members = max(2, min(_MOST_MEMBERS, most_bytes // member_bytes)) // 2 * 2
         x = torch.rand(members, rows, inner, device=device)
         is_transposed = outer >= inner
         y = torch.rand(members, *((outer, inner) if is_transposed else (inner, outer)), device=device)

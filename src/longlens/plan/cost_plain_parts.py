@@ -12,8 +12,6 @@ from longlens.units import MIB
 # What `kernels/reference.py` allows itself; a test compares the two.
 SCRATCH_BYTES = 3 * MIB
 KEY_TILE = 4096
-# Members of the batches whose times `bench/probe_pieces.py` took.
-MOST_MEMBERS = 16
 
 PlainElement = Literal["f32", "bf16", "f16"]
 _BYTES: dict[str, int] = {"f32": 4, "bf16": 2, "f16": 2}
@@ -59,13 +57,10 @@ def project(tally: Tally, shape: StepShape, rows: float, inner: int, outer: int)
 def batch_of(tally: Tally, members: int, sizes: tuple[float, float, float], count: float) -> None:
     """`count` batches of fp32 products of activations, not dispatched; `sizes` are rows, inner and outer of a member.
 
-    A batch is shared out to threads by its members, so that one member alone has one thread. The time of a member holds
-    its share of waking the threads, one of `MOST_MEMBERS`: fewer bear the rest too. Single rows are not shared out.
+    A batch is shared out to threads by its members, so that one member alone has one thread.
     """
     kind: ProductKind = "lone" if members == 1 else "batched"
     tally.product((kind, *sizes), members * count)
-    if 1 < members < MOST_MEMBERS and sizes[0] > 1:
-        tally.wake(count * (1 - members / MOST_MEMBERS))
 
 
 def walk(tally: Tally, name: SweepName, size: float, count: int = 1) -> None:

@@ -15,9 +15,6 @@ from itertools import pairwise, product
 
 from longlens.errors import FormatError
 
-# Elements from which on torch shares a walk over memory out to its threads (at::internal::GRAIN_SIZE).
-SHARED_ELEMENTS = 32_768
-
 _MEND = "measure the machine again"
 
 
@@ -132,12 +129,6 @@ class PlainRates:
     sweeps: Mapping[str, Curve]
     call_s: float
     view_s: float
-
-    @property
-    def wake_s(self) -> float:
-        """What it costs to wake the threads: a walk a little above `SHARED_ELEMENTS`, less one a little below."""
-        walk = self.sweeps["inplace"]
-        return walk.at(SHARED_ELEMENTS * 9 / 8) - walk.at(SHARED_ELEMENTS * 63 / 64)
 
 
 @dataclass(frozen=True)

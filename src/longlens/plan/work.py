@@ -54,14 +54,12 @@ class Work:
         sweeps: walks over memory and how many of each.
         num_calls: operations dispatched that compute, products and sweeps among them.
         num_views: operations dispatched that only make another view, or nothing.
-        num_wakes: times that threads are woken for a batch of products and its members' own times do not say so.
     """
 
     products: Mapping[Product, float]
     sweeps: Mapping[Sweep, float]
     num_calls: float
     num_views: float
-    num_wakes: float = 0.0
 
     @property
     def product_flops(self) -> float:
@@ -70,7 +68,7 @@ class Work:
 
     def seconds(self, rates: PlainRates) -> float:
         """Time at measured rates: every call costs its launch, and its work beyond that of the smallest size."""
-        total = self.num_calls * rates.call_s + self.num_views * rates.view_s + self.num_wakes * rates.wake_s
+        total = self.num_calls * rates.call_s + self.num_views * rates.view_s
         for (kind, rows, inner, outer), count in self.products.items():
             grid = rates.batched if kind == "batched" else rates.weights["bf16" if kind == "f16" else kind]
             total += count * (grid.at(rows, inner, outer) - grid.seconds[0])
@@ -98,7 +96,6 @@ class Tally:
         self._sweeps: dict[PartName, dict[Sweep, float]] = {}
         self._calls: dict[PartName, float] = {}
         self._views: dict[PartName, float] = {}
-        self._wakes: dict[PartName, float] = {}
 
     def dispatch(self, calls: float = 0, views: float = 0, *, times: float = 1) -> None:
         """Operations that compute, and operations that only make views or find nothing to do."""
@@ -115,10 +112,6 @@ class Tally:
         products = self._products.setdefault(self.part, {})
         products[product] = products.get(product, 0) + count * self.times
 
-    def wake(self, count: float) -> None:
-        """Threads woken beyond what the times of products say."""
-        self._wakes[self.part] = self._wakes.get(self.part, 0) + count * self.times
-
     def work(self) -> dict[PartName, Work]:
         """What was counted."""
         return {
@@ -127,7 +120,6 @@ class Tally:
                 sweeps=self._sweeps.get(part, {}),
                 num_calls=calls,
                 num_views=self._views[part],
-                num_wakes=self._wakes.get(part, 0.0),
             )
             for part, calls in self._calls.items()
         }
