@@ -6,17 +6,20 @@ A mutation patches our own code while it is applied; the comparisons must then f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
 import torch
 from torch import Tensor
 
-from longlens.kernels import reference
-from longlens.model import indexer
+from longlens.kernels import attention_inputs, reference
+from longlens.kernels.interface import IndexInputWeights
+from longlens.kernels.rotary import Angles
+from longlens.kernels.routing import RouterWeights, weigh_experts
+from longlens.kernels.running_topk import RunningTopk
+from longlens.model import router as model_router
 from longlens.model.index_share import IndexShare
-from longlens.model.rope import Angles, rotate
-from longlens.model.router import Router
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
 
@@ -24,10 +27,12 @@ Mutation = Callable[[pytest.MonkeyPatch], None]
 def half_split_indexer_rotary(patch: pytest.MonkeyPatch) -> None:
     """Turn the indexer's queries and keys in pairs (j, j + R/2), as DeepSeek-V3.2 does and GLM does not."""
 
-    def half_split(x: Tensor, angles: Angles, *, is_interleaved: bool) -> Tensor:
-        return rotate(x, angles, is_interleaved=False)
+    turn = attention_inputs._turn
 
-    patch.setattr(indexer, "rotate", half_split)
+    def half_split(x: Tensor, weights: IndexInputWeights, angles: Angles) -> Tensor:
+        return turn(x, replace(weights, is_rope_interleaved=False), angles)
+
+    patch.setattr(attention_inputs, "_turn", half_split)
 
 
 def shared_layer_takes_another_layers_set(patch: pytest.MonkeyPatch) -> None:
@@ -54,12 +59,12 @@ def shared_layer_takes_another_layers_set(patch: pytest.MonkeyPatch) -> None:
 
 def router_bias_in_the_weights(patch: pytest.MonkeyPatch) -> None:
     """Weigh experts by score plus bias, as if the bias were for more than the choice."""
-    weigh = Router.weigh
 
-    def weigh_with_bias(self: Router, scores_TE: Tensor, expert_ids_TA: Tensor) -> Tensor:
-        return weigh(self, scores_TE + self._bias_E, expert_ids_TA)
+    def weigh_with_bias(scores_TE: Tensor, expert_ids_TA: Tensor, router: RouterWeights) -> Tensor:
+        return weigh_experts(scores_TE + router.bias_E, expert_ids_TA, router)
 
-    patch.setattr(Router, "weigh", weigh_with_bias)
+    patch.setattr(reference, "weigh_experts", weigh_with_bias)
+    patch.setattr(model_router, "weigh_experts", weigh_with_bias)
 
 
 def indexer_key_norm_without_mean(patch: pytest.MonkeyPatch) -> None:
@@ -74,16 +79,16 @@ def indexer_key_norm_without_mean(patch: pytest.MonkeyPatch) -> None:
 def higher_position_wins_a_tie(patch: pytest.MonkeyPatch) -> None:
     """Fill the last places of a selection with the highest of the equal positions."""
 
-    def merged(self: reference._Best, scores_tB: Tensor, positions_tB: Tensor, kept: int) -> reference._Best:
+    def merged(self: RunningTopk, scores_tB: Tensor, positions_tB: Tensor, kept: int) -> RunningTopk:
         scores = torch.cat([self.scores_tK, scores_tB], 1)
         positions = torch.cat([self.positions_tK, positions_tB], 1)
         if scores.shape[1] <= kept:
-            return reference._Best(scores, positions)
+            return RunningTopk(scores, positions)
         order = scores.flip(1).sort(dim=1, descending=True, stable=True).indices[:, :kept]
         places = (scores.shape[1] - 1 - order).sort(1).values
-        return reference._Best(scores.gather(1, places), positions.gather(1, places))
+        return RunningTopk(scores.gather(1, places), positions.gather(1, places))
 
-    patch.setattr(reference._Best, "merged", merged)
+    patch.setattr(RunningTopk, "merged", merged)
 
 
 MUTATIONS: Mapping[str, Mutation] = MappingProxyType(

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from longlens.kernels.rotary import Angles, rotate
 from longlens.model.config import LinearScaling, Llama3Scaling, RopeConfig, RopeScaling, YarnScaling
-from longlens.model.rope import Angles, RotaryTable, amplitude_of, frequencies_of, rotate
+from longlens.model.rope import RotaryTable, amplitude_of, frequencies_of
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from longlens.cache.pages import PagePool
 from longlens.cache.sequence_cache import SequenceCache
 from longlens.engine.step import StepPart, run_step
-from longlens.kernels.interface import ExpertBank
+from longlens.kernels.interface import ExpertBank, MlaUpProjections
 from longlens.kernels.reference import ReferenceKernels
 from longlens.model.build import RunChoices, build_model
 from longlens.model.config import ModelConfig
@@ -55,6 +55,12 @@ class RandomStore:
         need = self._needs[name]
         drawn = torch.randn(need.shape, generator=self._generator) * need.shape[-1] ** -0.5
         return drawn if need.precision == "fp32" else drawn.to(self._dtype)
+
+    def matrix(self, name: str) -> torch.Tensor:
+        return self.tensor(name)
+
+    def up_projections(self, prefix: str) -> MlaUpProjections:
+        return MlaUpProjections(self.tensor(f"{prefix}key"), self.tensor(f"{prefix}value"))
 
     def experts(self, prefix: str) -> ExpertBank:
         return ResidentExperts(*(self.tensor(f"{prefix}{name}_proj.weight") for name in ("gate", "up", "down")))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from longlens.kernels.interface import MlaUpProjections
 from longlens.kernels.reference import ReferenceKernels
 from longlens.model.build import RunChoices, build_model
 from longlens.model.config import ModelConfig
@@ -33,6 +34,9 @@ class Parameters:
 
     def matrix(self, name: str) -> Tensor:
         return self.tensor(name)
+
+    def up_projections(self, prefix: str) -> MlaUpProjections:
+        return MlaUpProjections(self.tensor(f"{prefix}key"), self.tensor(f"{prefix}value"))
 
     def experts(self, prefix: str) -> ResidentExperts:
         gate, up, down = (self.tensor(f"{prefix}{name}_proj.weight") for name in ("gate", "up", "down"))

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from longlens.kernels.rotary import Angles, rotate
 from longlens.model.config import INDEXER_NORM_EPS, IndexerConfig, MlaConfig, ModelConfig, MoeConfig
 from longlens.model.needs import parameter_needs
-from longlens.model.rope import Angles, RotaryTable, rotate
+from longlens.model.rope import RotaryTable
 
 Weights = Mapping[str, Tensor]
 _LOWEST = float("-inf")

@@ -73,3 +73,99 @@ class Processor:
         Raises:
             IndexError: an id outside of 0 .. experts - 1.
         """
+
+_Matrix = tuple[int, int, int, int]
+_Rotation = tuple[int, int, int]
+_Rows = tuple[int, int, int, int]
+
+FEW_TOKENS: int
+"""Most tokens of a call below."""
+
+def rms_norm(
+    processor: Processor, x: int, x_stride: int, weight: int, eps: float, rows: int, width: int, out: int
+) -> None:
+    """Normalise fp32 rows; `out` has no gaps."""
+
+def gqa_attend(
+    processor: Processor,
+    query: int,
+    sizes: tuple[int, int, int, int],
+    scale: float,
+    keys: _Rows,
+    values: _Rows,
+    first_position: int,
+    out: int,
+) -> None:
+    """Attend causally; sizes are tokens, heads, key heads and width."""
+
+class MlaProjections:
+    """The projections of one layer's latent attention; a matrix is type, address, rows and width."""
+
+    def __init__(
+        self,
+        processor: Processor,
+        q_a: _Matrix,
+        q_b: _Matrix,
+        kv_a: _Matrix,
+        norms: tuple[int, int, float],
+        sizes: tuple[int, int, int, int],
+        kind: tuple[bool, bool],
+    ) -> None:
+        """Norms are two addresses and eps; sizes heads, nope, rope, rank; kind whether fine and interleaved."""
+
+    def run(self, hidden: int, tokens: int, rotation: _Rotation, latent: int, query: int, row: int) -> None:
+        """Rotation is cosines, sines and pairs; rows lie without gaps."""
+
+class IndexProjections:
+    """The projections of one indexer."""
+
+    def __init__(
+        self,
+        processor: Processor,
+        q_b: _Matrix,
+        k: _Matrix,
+        others: tuple[int, int, float, int],
+        sizes: tuple[int, int, int],
+        is_interleaved: bool,
+    ) -> None:
+        """Others are the norm's weight, bias and eps, and head weights; sizes heads, width and rope dims."""
+
+    def run(
+        self, hidden: int, latent: int, tokens: int, rotation: _Rotation, query: int, key: int, head_weights: int
+    ) -> None:
+        """Rows lie without gaps."""
+
+class MlaAttend:
+    """Latent attention of one layer in absorbed form."""
+
+    def __init__(self, processor: Processor, key: _Matrix, value: _Matrix, sizes: tuple[int, int, int, int]) -> None:
+        """Sizes are heads, nope, rank and value width."""
+
+    def run(
+        self,
+        query: tuple[int, int, int, int],
+        tokens: int,
+        rope: int,
+        rows: _Rows,
+        visible: tuple[int, int, int],
+        scale: float,
+        out: int,
+    ) -> None:
+        """Query is nope, rope and the strides of token and head; visible positions, choices, first position."""
+
+class Router:
+    """The router of one layer."""
+
+    def __init__(
+        self,
+        processor: Processor,
+        weight: int,
+        bias: int,
+        sizes: tuple[int, int, int],
+        is_normalised: bool,
+        factor: float,
+    ) -> None:
+        """Sizes are experts, hidden and choices."""
+
+    def run(self, x: int, tokens: int, ids: int, weights: int) -> None:
+        """Write int64 ids and fp32 weights."""

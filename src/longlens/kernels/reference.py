@@ -11,18 +11,28 @@ from torch import Tensor
 from torch.nn import functional
 
 from longlens.errors import SelectionError, ShapeError
+from longlens.kernels.attention_inputs import index_inputs, mla_inputs
 from longlens.kernels.interface import (
     AttentionForm,
     CachedRows,
     ExpertBank,
     FeedForward,
     GqaQuery,
+    IndexInputs,
+    IndexInputWeights,
     IndexQuery,
     Matrix,
+    MlaInputs,
+    MlaInputWeights,
     MlaQuery,
     MlaUpProjections,
+    PackedUpProjections,
+    UpProjections,
 )
 from longlens.kernels.packed import PackedTensor
+from longlens.kernels.rotary import Angles
+from longlens.kernels.routing import RouterWeights, choose_experts, router_scores, weigh_experts
+from longlens.kernels.running_topk import RunningTopk
 from longlens.units import MIB
 
 # Below `host_memory.KEPT_BYTES`, so that the allocator keeps the memory between tiles: fresh pages cost more than the
@@ -50,7 +60,14 @@ class ReferenceKernels:
             return rows_TD.to(token_ids_T.device)
         return embedding_VD[token_ids_T].to(dtype)
 
-    def project(self, x_TX: Tensor, weight_YX: Matrix, bias_Y: Tensor | None = None) -> Tensor:
+    def project(
+        self,
+        x_TX: Tensor,
+        weight_YX: Matrix,
+        bias_Y: Tensor | None = None,
+        *,
+        is_fine: bool = False,  # noqa: ARG002
+    ) -> Tensor:
         """Multiply rows by a weight stored [out, in]; a packed one is expanded for the call, which is slow."""
         if isinstance(weight_YX, PackedTensor):
             weight_YX = weight_YX.dense(x_TX.dtype).to(x_TX.device)
@@ -70,6 +87,16 @@ class ReferenceKernels:
         wide = _wide(x_TX.dtype)
         normed = functional.layer_norm(x_TX.to(wide), (x_TX.shape[-1],), weight_X.to(wide), bias_X.to(wide), eps)
         return normed.to(x_TX.dtype)
+
+    def mla_inputs(self, hidden_TD: Tensor, weights: MlaInputWeights, angles: Angles) -> MlaInputs:
+        """Project, normalise and rotate."""
+        return mla_inputs(self, hidden_TD, weights, angles)
+
+    def index_inputs(
+        self, hidden_TD: Tensor, latent_TQ: Tensor, weights: IndexInputWeights, angles: Angles
+    ) -> IndexInputs:
+        """Project, normalise and rotate."""
+        return index_inputs(self, hidden_TD, latent_TQ, weights, angles)
 
     def index_and_select(self, query: IndexQuery, keys: CachedRows, *, topk: int) -> Tensor:
         """Choose the cached positions that each query token attends to.
@@ -107,7 +134,7 @@ class ReferenceKernels:
         return positions_TK
 
     def sparse_attend(
-        self, query: MlaQuery, latents: CachedRows, up: MlaUpProjections, positions_TK: Tensor, *, scale: float
+        self, query: MlaQuery, latents: CachedRows, up: UpProjections, positions_TK: Tensor, *, scale: float
     ) -> Tensor:
         """Attend to the selected positions only, by gathering their latent rows (absorbed form).
 
@@ -123,28 +150,28 @@ class ReferenceKernels:
 
         Source: arXiv 2405.04434, section 2.1 (absorption); GLM-5.2's attention.
         """
-        wide_up = _widen(up)
         num_tokens, heads, _ = query.nope_THN.shape
-        latent_rank, width = up.key_HNC.shape[2], latents.pool_PX.shape[1]
+        width, wide = latents.pool_PX.shape[1], _wide(query.nope_THN.dtype)
         out_THV = query.nope_THN.new_empty(num_tokens, heads, up.value_HVC.shape[1])
-        row_bytes = width * (latents.pool_PX.element_size() + wide_up.key_HNC.element_size())
+        row_bytes = width * (latents.pool_PX.element_size() + wide.itemsize)
         tile = self._tile_tokens(positions_TK.shape[1] * (row_bytes + 8 * heads) + 8 * heads * width)
+        up = self._ready(up)
         for start in range(0, num_tokens, tile):
             stop = min(start + tile, num_tokens)
             positions_tK = positions_TK[start:stop].long()
-            query_tHX = _absorb(query.tile(start, stop), wide_up)
+            query_tHX = self._absorb(query.tile(start, stop), up)
             rows_tKX = _rows_at(latents, positions_tK.clamp(min=0)).to(query_tHX.dtype)
             scores_tHK = torch.bmm(query_tHX, rows_tKX.transpose(1, 2)).mul_(scale)
             scores_tHK.masked_fill_((positions_tK < 0)[:, None], _NEGATIVE_INFINITY)
-            out_tHC = torch.bmm(scores_tHK.softmax(-1), rows_tKX[..., :latent_rank])
-            out_THV[start:stop] = _raise_to_values(out_tHC, wide_up)
+            out_tHC = torch.bmm(scores_tHK.softmax(-1), rows_tKX[..., : up.value_HVC.shape[2]])
+            out_THV[start:stop] = self._raise_to_values(out_tHC, up)
         return out_THV
 
     def dense_attend(
         self,
         query: MlaQuery,
         latents: CachedRows,
-        up: MlaUpProjections,
+        up: UpProjections,
         *,
         scale: float,
         form: AttentionForm,
@@ -165,16 +192,15 @@ class ReferenceKernels:
         Returns:
             out_THV.
         """
-        wide_up = _widen(up)
-        rows_SX = latents.pool_PX.index_select(0, latents.slots_S).to(wide_up.key_HNC.dtype)
+        rows_SX = latents.pool_PX.index_select(0, latents.slots_S).to(_wide(query.nope_THN.dtype))
         if form == "absorbed":
-            out_THV = self._attend_absorbed(query, rows_SX, wide_up, scale, positions_TK)
+            out_THV = self._attend_absorbed(query, rows_SX, self._ready(up), scale, positions_TK)
         else:
-            out_THV = self._attend_expanded(query, rows_SX, wide_up, scale, positions_TK)
+            out_THV = self._attend_expanded(query, rows_SX, _widen(up), scale, positions_TK)
         return out_THV.to(query.nope_THN.dtype)
 
     def _attend_absorbed(
-        self, query: MlaQuery, rows_SX: Tensor, up: MlaUpProjections, scale: float, positions_TK: Tensor | None
+        self, query: MlaQuery, rows_SX: Tensor, up: UpProjections, scale: float, positions_TK: Tensor | None
     ) -> Tensor:
         num_tokens, heads, _ = query.nope_THN.shape
         out_THV = rows_SX.new_empty(num_tokens, heads, up.value_HVC.shape[1])
@@ -182,10 +208,10 @@ class ReferenceKernels:
         for start in range(0, num_tokens, tile):
             part = query.tile(start, min(start + tile, num_tokens))
             positions_tK = None if positions_TK is None else positions_TK[start : start + tile]
-            query_HtX = _absorb(part, up).transpose(0, 1)
-            values_SC = rows_SX[:, : up.key_HNC.shape[2]]
+            query_HtX = self._absorb(part, up).transpose(0, 1)
+            values_SC = rows_SX[:, : up.value_HVC.shape[2]]
             out_HtC = self._attend(query_HtX, rows_SX, values_SC, part.first_position, scale, positions_tK)
-            out_THV[start : start + tile] = _raise_to_values(out_HtC.transpose(0, 1), up)
+            out_THV[start : start + tile] = self._raise_to_values(out_HtC.transpose(0, 1), up)
         return out_THV
 
     def _attend_expanded(
@@ -208,6 +234,19 @@ class ReferenceKernels:
             )
             out_THV[:, some] = out_HTV.transpose(0, 1)
         return out_THV
+
+    def _ready(self, up: UpProjections) -> UpProjections:
+        """The up-projections in the form that `_absorb` and `_raise_to_values` take."""
+        return _widen(up)
+
+    def _absorb(self, query: MlaQuery, up: UpProjections) -> Tensor:
+        """Queries in latent space, [q_nope U | q_rope], width C + R."""
+        key_HNC = _widen(up).key_HNC
+        latent_THC = torch.einsum("thn,hnc->thc", query.nope_THN.to(key_HNC.dtype), key_HNC)
+        return torch.cat([latent_THC, query.rope_THR.to(key_HNC.dtype)], -1)
+
+    def _raise_to_values(self, out_THC: Tensor, up: UpProjections) -> Tensor:
+        return torch.einsum("thc,hvc->thv", out_THC, _widen(up).value_HVC)
 
     def gqa_attend(self, query: GqaQuery, keys: CachedRows, values: CachedRows, *, scale: float) -> Tensor:
         """Causal grouped-query attention over every cached position.
@@ -235,6 +274,12 @@ class ReferenceKernels:
         gate_TF = self.project(x_TD, weights.gate_FD, weights.gate_bias_F)
         up_TF = self.project(x_TD, weights.up_FD, weights.up_bias_F)
         return self.project(functional.silu(gate_TF) * up_TF, weights.down_DF, weights.down_bias_D)
+
+    def route(self, x_TD: Tensor, router: RouterWeights) -> tuple[Tensor, Tensor]:
+        """Choose experts and weigh them."""
+        scores_TE = router_scores(x_TD, router)
+        expert_ids_TA = choose_experts(scores_TE, router)
+        return expert_ids_TA, weigh_experts(scores_TE, expert_ids_TA, router)
 
     def moe(self, x_TD: Tensor, expert_ids_TA: Tensor, expert_weights_TA: Tensor, bank: ExpertBank) -> Tensor:
         """Weighted sum of each token's chosen experts, in ascending order of expert id.
@@ -295,20 +340,11 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _widen(up: MlaUpProjections) -> MlaUpProjections:
+def _widen(up: UpProjections) -> MlaUpProjections:
+    if isinstance(up, PackedUpProjections):
+        return up.dense(torch.float32)
     wide = _wide(up.key_HNC.dtype)
     return MlaUpProjections(up.key_HNC.to(wide), up.value_HVC.to(wide))
-
-
-def _absorb(query: MlaQuery, up: MlaUpProjections) -> Tensor:
-    """Queries in latent space, [q_nope U | q_rope], width C + R."""
-    wide = up.key_HNC.dtype
-    latent_THC = torch.einsum("thn,hnc->thc", query.nope_THN.to(wide), up.key_HNC)
-    return torch.cat([latent_THC, query.rope_THR.to(wide)], -1)
-
-
-def _raise_to_values(out_THC: Tensor, up: MlaUpProjections) -> Tensor:
-    return torch.einsum("thc,hvc->thv", out_THC, up.value_HVC)
 
 
 def _rows_at(cached: CachedRows, positions_tK: Tensor) -> Tensor:
@@ -341,7 +377,7 @@ def _running_topk(query: IndexQuery, keys: CachedRows, kept: int) -> Tensor:
     num_tokens = query.query_TJI.shape[0]
     device = query.query_TJI.device
     last_t = query.first_position + torch.arange(num_tokens, device=device)
-    best = _Best(
+    best = RunningTopk(
         torch.empty(num_tokens, 0, dtype=_wide(query.query_TJI.dtype), device=device),
         torch.empty(num_tokens, 0, dtype=torch.int32, device=device),
     )
@@ -359,26 +395,3 @@ def _running_topk(query: IndexQuery, keys: CachedRows, kept: int) -> Tensor:
         scores_tB.masked_fill_(places_B > last_t[:, None], _NEGATIVE_INFINITY)
         best = best.merged(scores_tB, places_B.expand(num_tokens, -1), kept)
     return torch.where(best.positions_tK > last_t[:, None], -1, best.positions_tK)
-
-
-class _Best:
-    """The best positions of some rows so far, ascending, with their scores."""
-
-    def __init__(self, scores_tK: Tensor, positions_tK: Tensor) -> None:
-        self.scores_tK = scores_tK
-        self.positions_tK = positions_tK
-
-    def merged(self, scores_tB: Tensor, positions_tB: Tensor, kept: int) -> _Best:
-        """Join later positions and keep the `kept` best; an earlier position wins a tie."""
-        scores = torch.cat([self.scores_tK, scores_tB], 1)
-        positions = torch.cat([self.positions_tK, positions_tB], 1)
-        if scores.shape[1] <= kept:
-            return _Best(scores, positions)
-        threshold_t = scores.topk(kept, dim=1, sorted=True).values[:, -1:]
-        above = scores > threshold_t
-        equal = scores == threshold_t
-        # Columns ascend in position, so the first equals are the lowest positions.
-        room_t = kept - above.sum(1, keepdim=True)
-        chosen = above | (equal & (equal.cumsum(1) <= room_t))
-        columns = chosen.nonzero()[:, 1].view(scores.shape[0], kept)
-        return _Best(scores.gather(1, columns), positions.gather(1, columns))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from longlens.errors import ConfigError
-from longlens.kernels.interface import ExpertBank, FeedForward, Kernels, Matrix, MlaUpProjections
+from longlens.kernels.interface import ExpertBank, FeedForward, Kernels, Matrix, UpProjections
 from longlens.model.config import SUPPORTED_ARCHITECTURES, GqaConfig, MlaConfig, ModelConfig
 from longlens.model.experts import DenseFeedForward, MixtureOfExperts
 from longlens.model.gqa import GqaAttention, GqaWeights, Projection
@@ -36,6 +36,10 @@ class ParameterStore(Protocol):
 
     def matrix(self, name: str) -> Matrix:
         """One parameter that is only multiplied with or looked up in: packed if the kernels can use it so."""
+        ...
+
+    def up_projections(self, prefix: str) -> UpProjections:
+        """`kv_b_proj` of one layer's attention, per head: packed if the kernels can use it so."""
         ...
 
     def experts(self, prefix: str) -> ExpertBank:
@@ -130,7 +134,7 @@ class _Builder:
             q_b_proj=matrix(f"{prefix}q_b_proj.weight"),
             kv_a_proj_with_mqa=matrix(f"{prefix}kv_a_proj_with_mqa.weight"),
             kv_a_layernorm=get(f"{prefix}kv_a_layernorm.weight"),
-            kv_b_proj=MlaUpProjections(get(f"{prefix}kv_b_proj.key"), get(f"{prefix}kv_b_proj.value")),
+            kv_b_proj=self._store.up_projections(f"{prefix}kv_b_proj."),
             o_proj=matrix(f"{prefix}o_proj.weight"),
         )
 

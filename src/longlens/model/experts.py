@@ -37,9 +37,10 @@ class MixtureOfExperts:
 
     def forward(self, step: Step, hidden_TD: Tensor) -> Tensor:
         """Route every token and sum its experts."""
-        scores_TE = self._router.scores(hidden_TD)
-        expert_ids_TA = step.trace.experts(self._layer, self._router.choose(scores_TE))
-        expert_weights_TA = self._router.weigh(scores_TE, expert_ids_TA)
+        chosen_TA, expert_weights_TA = self._kernels.route(hidden_TD, self._router.weights)
+        expert_ids_TA = step.trace.experts(self._layer, chosen_TA)
+        if expert_ids_TA is not chosen_TA:
+            expert_weights_TA = self._router.weigh(self._router.scores(hidden_TD), expert_ids_TA)
         out_TD = self._kernels.moe(hidden_TD, expert_ids_TA, expert_weights_TA, self._bank)
         if self._shared is not None:
             out_TD = out_TD + self._kernels.feed_forward(hidden_TD, self._shared)

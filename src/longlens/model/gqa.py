@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from longlens.kernels.interface import GqaQuery, Kernels, Matrix
+from longlens.kernels.rotary import rotate
 from longlens.model.config import GqaConfig, RopeConfig
-from longlens.model.rope import rotate
 from longlens.model.step import Step
 
 

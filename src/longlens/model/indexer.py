@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from longlens.kernels.interface import IndexQuery, Kernels, Matrix
+from longlens.kernels.interface import IndexInputWeights, IndexQuery, Kernels, Matrix
 from longlens.model.config import INDEXER_NORM_EPS, IndexerConfig
-from longlens.model.rope import rotate
 from longlens.model.step import Span, Step
 
 
@@ -35,10 +34,19 @@ class Indexer:
     ) -> None:
         """Hold one layer's indexer; its heads are laid out [rope_dim rotated | rest], the reverse of MLA's."""
         self._config = config
-        self._rope_dim = rope_dim
         self._layer = layer
-        self._weights = weights
         self._kernels = kernels
+        self._inputs = IndexInputWeights(
+            wq_b=weights.wq_b,
+            wk=weights.wk,
+            k_norm_weight=weights.k_norm_weight,
+            k_norm_bias=weights.k_norm_bias,
+            eps=INDEXER_NORM_EPS,
+            weights_proj=weights.weights_proj,
+            num_heads=config.index_n_heads,
+            rope_dim=rope_dim,
+            is_rope_interleaved=config.is_rope_interleaved,
+        )
 
     def select(self, step: Step, hidden_TD: Tensor, query_latent_TQ: Tensor) -> tuple[Tensor, ...]:
         """Write this step's index keys and choose positions.
@@ -51,31 +59,14 @@ class Indexer:
         Returns:
             positions_TK of each sequence, int32, ascending, -1 padded.
         """
-        query_TJI, key_TI, head_weights_TJ = self._project(step, hidden_TD, query_latent_TQ)
+        inputs = self._kernels.index_inputs(hidden_TD, query_latent_TQ, self._inputs, step.angles)
         chosen = []
         for span in step.spans:
             rows = slice(span.first_row, span.stop_row)
-            span.state.write("index_key", self._layer, key_TI[rows], span.first_position)
-            query = IndexQuery(query_TJI[rows], head_weights_TJ[rows], span.first_position)
+            span.state.write("index_key", self._layer, inputs.key_TI[rows], span.first_position)
+            query = IndexQuery(inputs.query_TJI[rows], inputs.head_weights_TJ[rows], span.first_position)
             chosen.append(step.trace.selection(self._layer, span.number, self._select_span(span, query)))
         return tuple(chosen)
-
-    def _project(self, step: Step, hidden_TD: Tensor, query_latent_TQ: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        config, weights, kernels = self._config, self._weights, self._kernels
-        heads, width = config.index_n_heads, config.index_head_dim
-        query_TJI = kernels.project(query_latent_TQ, weights.wq_b).view(-1, heads, width)
-        key_TI = kernels.layer_norm(
-            kernels.project(hidden_TD, weights.wk), weights.k_norm_weight, weights.k_norm_bias, INDEXER_NORM_EPS
-        )
-        # fp32 before any scaling: rounding these to bf16 flips near-tied selections.
-        wide = torch.promote_types(hidden_TD.dtype, torch.float32)
-        head_weights_TJ = kernels.project(hidden_TD.to(wide), weights.weights_proj.to(wide)) * (heads * width) ** -0.5
-        return self._rotate(query_TJI, step), self._rotate(key_TI, step), head_weights_TJ
-
-    def _rotate(self, x: Tensor, step: Step) -> Tensor:
-        rope, rest = x[..., : self._rope_dim], x[..., self._rope_dim :]
-        turned = rotate(rope, step.angles, is_interleaved=self._config.is_rope_interleaved)
-        return torch.cat([turned, rest], -1)
 
     def _select_span(self, span: Span, query: IndexQuery) -> Tensor:
         keys = span.state.rows("index_key", self._layer, span.num_positions)

@@ -7,13 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from longlens.kernels.interface import AttentionForm, CachedRows, Kernels, Matrix, MlaQuery, MlaUpProjections
+from longlens.kernels.interface import (
+    AttentionForm,
+    CachedRows,
+    Kernels,
+    Matrix,
+    MlaInputWeights,
+    MlaQuery,
+    PackedUpProjections,
+    UpProjections,
+)
 from longlens.model.config import MlaConfig
 from longlens.model.indexer import Indexer
-from longlens.model.rope import rotate
 from longlens.model.step import Span, Step
 
 
@@ -40,7 +47,7 @@ class MlaWeights:
     q_b_proj: Matrix
     kv_a_proj_with_mqa: Matrix
     kv_a_layernorm: Tensor
-    kv_b_proj: MlaUpProjections
+    kv_b_proj: UpProjections
     o_proj: Matrix
 
 
@@ -72,6 +79,18 @@ class MlaAttention:
         self._indexer = indexer
         self._kernels = kernels
         self._policy = policy
+        self._inputs = MlaInputWeights(
+            q_a_proj=weights.q_a_proj,
+            q_a_layernorm=weights.q_a_layernorm,
+            q_b_proj=weights.q_b_proj,
+            kv_a_proj_with_mqa=weights.kv_a_proj_with_mqa,
+            kv_a_layernorm=weights.kv_a_layernorm,
+            eps=config.latent_norm_eps,
+            num_heads=config.num_attention_heads,
+            nope_dim=config.qk_nope_head_dim,
+            is_rope_interleaved=config.is_rope_interleaved,
+            is_selecting=indexer is not None,
+        )
 
     def forward(self, step: Step, hidden_TD: Tensor) -> Tensor:
         """Attend, for all sequences of a step.
@@ -83,36 +102,18 @@ class MlaAttention:
         Returns:
             out_TD, before the residual sum.
         """
-        config, weights, kernels = self._config, self._weights, self._kernels
-        query_latent_TQ = kernels.rms_norm(
-            kernels.project(hidden_TD, weights.q_a_proj), weights.q_a_layernorm, config.latent_norm_eps
-        )
-        query_THX = kernels.project(query_latent_TQ, weights.q_b_proj)
-        query_THX = query_THX.view(-1, config.num_attention_heads, config.qk_head_dim)
-        nope_THN = query_THX[..., : config.qk_nope_head_dim]
-        rope_THR = self._rotate(query_THX[..., config.qk_nope_head_dim :], step)
-        self._write_latents(step, hidden_TD)
-        selections = self._selections(step, hidden_TD, query_latent_TQ)
+        config, kernels = self._config, self._kernels
+        inputs = kernels.mla_inputs(hidden_TD, self._inputs, step.angles)
+        for span in step.spans:
+            rows_TX = inputs.rows_TX[span.first_row : span.stop_row]
+            span.state.write("latent", self._place.layer, rows_TX, span.first_position)
+        selections = self._selections(step, hidden_TD, inputs.latent_TQ)
         out_THV = hidden_TD.new_empty(hidden_TD.shape[0], config.num_attention_heads, config.v_head_dim)
         for span, positions_TK in zip(step.spans, selections, strict=True):
             rows = slice(span.first_row, span.stop_row)
-            query = MlaQuery(nope_THN[rows], rope_THR[rows], span.first_position)
+            query = MlaQuery(inputs.nope_THN[rows], inputs.rope_THR[rows], span.first_position)
             out_THV[rows] = self._attend(span, query, positions_TK)
-        return kernels.project(out_THV.flatten(1), weights.o_proj)
-
-    def _write_latents(self, step: Step, hidden_TD: Tensor) -> None:
-        config, weights, kernels = self._config, self._weights, self._kernels
-        compressed_TX = kernels.project(hidden_TD, weights.kv_a_proj_with_mqa)
-        rope_TR = compressed_TX[:, config.kv_lora_rank :]
-        latent_TC = kernels.rms_norm(
-            compressed_TX[:, : config.kv_lora_rank], weights.kv_a_layernorm, config.latent_norm_eps
-        )
-        rows_TX = torch.cat([latent_TC, self._rotate(rope_TR, step)], -1)
-        for span in step.spans:
-            span.state.write("latent", self._place.layer, rows_TX[span.first_row : span.stop_row], span.first_position)
-
-    def _rotate(self, x: Tensor, step: Step) -> Tensor:
-        return rotate(x, step.angles, is_interleaved=self._config.is_rope_interleaved)
+        return kernels.project(out_THV.flatten(1), self._weights.o_proj)
 
     def _selections(self, step: Step, hidden_TD: Tensor, query_latent_TQ: Tensor) -> tuple[Tensor, ...]:
         if self._indexer is not None:
@@ -135,7 +136,12 @@ class MlaAttention:
         )
 
     def _cheaper_form(self, query: MlaQuery, latents: CachedRows) -> AttentionForm:
-        """Expanding a row pays when enough queries use it: fewer multiplications a score, one expansion a row."""
+        """Expanding a row pays when enough queries use it: fewer multiplications a score, one expansion a row.
+
+        Packed up-projections are multiplied with at the speed of integers, while expanding rows means to unpack them.
+        """
+        if isinstance(self._weights.kv_b_proj, PackedUpProjections):
+            return "absorbed"
         config = self._config
         absorbed = 2 * config.kv_lora_rank + config.qk_rope_head_dim
         expanded = config.qk_head_dim + config.v_head_dim

@@ -1,4 +1,4 @@
-"""Rotary position embedding: one table of angles for queries, keys and the indexer.
+"""The angles of rotary position embedding: one table for queries, keys and the indexer.
 
 Frequencies are formed in fp32 and multiplied by fp32 positions, as transformers and vLLM do: near 1M tokens a more
 precise table would differ from the one that checkpoints were validated with.
@@ -9,24 +9,12 @@ Source: arXiv 2104.09864 (rotary), arXiv 2309.00071 (YaRN), Llama 3.1's scaling 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from longlens.kernels.rotary import Angles
 from longlens.model.config import LinearScaling, Llama3Scaling, RopeConfig, YarnScaling
-
-
-@dataclass(frozen=True)
-class Angles:
-    """Cosines and sines for the tokens of a step, [T, rotary dims / 2], fp32."""
-
-    cos_TR: Tensor
-    sin_TR: Tensor
-
-    def rows(self, start: int, stop: int) -> Angles:
-        """Angles of tokens start..stop-1 of the step."""
-        return Angles(self.cos_TR[start:stop], self.sin_TR[start:stop])
 
 
 class RotaryTable:
@@ -44,23 +32,6 @@ class RotaryTable:
         """Cosines and sines of some positions."""
         angles_TR = positions_T.to(self._frequencies_R.device).float()[:, None] * self._frequencies_R
         return Angles(angles_TR.cos() * self._amplitude, angles_TR.sin() * self._amplitude)
-
-
-def rotate(x: Tensor, angles: Angles, *, is_interleaved: bool) -> Tensor:
-    """Rotate the last axis of x, [T, ..., R], by the angles of its tokens.
-
-    Pairs are (2j, 2j+1) when interleaved, (j, j + R/2) when not. Computed in fp32 or better, returned in x's type.
-    """
-    wide = torch.promote_types(x.dtype, torch.float32)
-    shape = (x.shape[0], *([1] * (x.dim() - 2)), x.shape[-1] // 2)
-    cos, sin = angles.cos_TR.to(wide).view(shape), angles.sin_TR.to(wide).view(shape)
-    if is_interleaved:
-        first, second = x[..., 0::2].to(wide), x[..., 1::2].to(wide)
-    else:
-        first, second = x.to(wide).chunk(2, -1)
-    turned = (first * cos - second * sin, second * cos + first * sin)
-    rotated = torch.stack(turned, -1).flatten(-2) if is_interleaved else torch.cat(turned, -1)
-    return rotated.to(x.dtype)
 
 
 def frequencies_of(rope: RopeConfig) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from longlens.kernels.rotary import Angles
 from longlens.model.index_share import IndexShare
-from longlens.model.rope import Angles
 from longlens.model.state import SequenceState
 from longlens.model.trace import StepTrace
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from longlens.errors import ParameterError
 from longlens.formats.checkpoint import Checkpoint
 from longlens.formats.tensors import TensorInfo
-from longlens.kernels.interface import ExpertBank, Matrix
+from longlens.kernels.interface import ExpertBank, Matrix, MlaUpProjections, PackedUpProjections, UpProjections
 from longlens.kernels.packed import BlockScales, PackedTensor, block_scales, pack
 from longlens.kernels.packed_experts import PackedExperts
 from longlens.weights.catalog import Catalog, ParameterSource, StoredTensor
@@ -71,6 +71,14 @@ class ResidentWeights:
         packed = self._as_it_lies(name)
         return self.tensor(name) if packed is None else packed
 
+    def up_projections(self, prefix: str) -> UpProjections:
+        """`kv_b_proj` of one layer, per head: both halves packed, or both expanded."""
+        key = self._as_it_lies(f"{prefix}key", Arrangement.TRANSPOSED)
+        value = self._as_it_lies(f"{prefix}value")
+        if key is None or value is None:
+            return MlaUpProjections(self.tensor(f"{prefix}key"), self.tensor(f"{prefix}value"))
+        return PackedUpProjections(key, value)
+
     def experts(self, prefix: str) -> ExpertBank:
         """The routed experts of one layer: all packed, or all expanded."""
         names = [f"{prefix}{name}_proj.weight" for name in ("gate", "up", "down")]
@@ -79,13 +87,15 @@ class ResidentWeights:
             return ResidentExperts(*(self.tensor(name) for name in names))
         return PackedExperts(gate, up, down)
 
-    def _as_it_lies(self, name: str) -> PackedTensor | None:
-        """The parameter's own bytes, if the kernels can use them: one tensor, arranged as the model wants it."""
+    def _as_it_lies(self, name: str, arrangement: Arrangement = Arrangement.SAME) -> PackedTensor | None:
+        """The parameter's own bytes, if the kernels can use them: one tensor, arranged as they want it."""
         source = self._catalog.sources.get(name)
-        if source is None or source.arrangement is not Arrangement.SAME or source.need.precision == "fp32":
+        if source is None or source.arrangement is not arrangement or source.need.precision == "fp32":
             return None
-        info = source.tensors[0].info
-        if info.element_type.name not in self._packed_types or info.shape != source.need.shape:
+        info, shape = source.tensors[0].info, source.need.shape
+        if arrangement is Arrangement.TRANSPOSED:
+            shape = (*shape[:-2], shape[-1], shape[-2])
+        if info.element_type.name not in self._packed_types or info.shape != shape:
             return None
         return self._packed(info)
 
