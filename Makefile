@@ -1,9 +1,9 @@
 # make setup   create .venv and install longlens with its development tools
 # make demo    ask this repository a question, with the model that comes along
-# make test    everything that must hold: check, then all tests
+# make test    everything that must hold: check and sanitise, then all tests
 # make bench   measure pocket on this machine: prefill, decode, with and without a context before
 # make check   style, types and the floors of the house
-# make sanitise  the C++ kernels under the address and undefined-behaviour sanitisers
+# make sanitise  the C++ kernels under the sanitisers of addresses, undefined behaviour and threads
 # make fix     let ruff mend what it can
 #
 # Each of them works from a fresh clone and needs Python 3.11 or newer, gcc, make and git.
@@ -46,14 +46,19 @@ check: setup
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/lint-imports --no-logo --config tests/house/torch_free.toml
 
-test: check
+test: check sanitise
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+# Builds of their own, beside the package's: one for addresses and undefined behaviour, one for threads, which takes ten
+# times as long and so a tenth of the rounds.
 sanitise: setup
-	$(BIN)/cmake -S native -B build/sanitised -G Ninja -DLONGLENS_SANITISE=ON \
-	  -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DCMAKE_BUILD_TYPE=Release
-	$(BIN)/cmake --build build/sanitised
-	build/sanitised/longlens_check
+	for kind in address thread; do \
+	  $(BIN)/cmake -S native -B build/sanitised-$$kind -G Ninja -DLONGLENS_SANITISE=$$kind \
+	    -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DCMAKE_BUILD_TYPE=Release --log-level=WARNING && \
+	  $(BIN)/cmake --build build/sanitised-$$kind || exit 1; \
+	done
+	build/sanitised-address/longlens_check
+	build/sanitised-thread/longlens_check 2
 
 fix: setup
 	$(BIN)/ruff check --fix --exit-zero

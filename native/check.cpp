@@ -1,66 +1,84 @@
-// A program that runs every unit on random and on hostile operands, each in memory of its exact size, and compares with
-// the plain loops. It is built with the address and undefined-behaviour sanitisers: `make sanitise`.
+// A program that runs every operation of every unit on random and on hostile operands, each in memory of its exact size,
+// with one to three threads, and compares with the plain loops. It is built with the address and undefined-behaviour
+// sanitisers, or with the one for threads: `make sanitise`.
+#include "check.hpp"
+
+#include <algorithm>
 #include <cmath>
+#include <cstdarg>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <limits>
-#include <memory>
-#include <random>
-#include <vector>
 
-#include "cpu_features.hpp"
-#include "experts.hpp"
-#include "matmul.hpp"
+namespace longlens::check {
 
-using namespace longlens;
+std::mt19937 generator(0);
 
 namespace {
 
-std::mt19937 generator(0);
 int faults = 0;
 
-int between(int low, int high) { return std::uniform_int_distribution<int>(low, high)(generator); }
-
-// A block of its own on the heap, so that a byte too far is seen.
-template <class T>
-std::unique_ptr<T[]> exactly(size_t count) {
-  return std::unique_ptr<T[]>(new T[count]);
+void put_half(uint8_t* at, Mood mood) {
+  const bool is_any = mood == Mood::kHostile && between(0, 3) == 0;
+  const uint16_t half = static_cast<uint16_t>(is_any ? between(0, 0xffff) : 0x2000 + between(0, 255));  // about 0.01
+  std::memcpy(at, &half, 2);
 }
 
-std::unique_ptr<uint8_t[]> random_blocks(Type type, int rows, int width) {
+}  // namespace
+
+void fault(const char* format, ...) {
+  va_list values;
+  va_start(values, format);
+  std::vprintf(format, values);
+  va_end(values);
+  std::printf("\n");
+  ++faults;
+}
+
+std::unique_ptr<uint8_t[]> random_blocks(Type type, int rows, int width, Mood mood) {
   const Format& format = format_of(type);
   const size_t bytes = row_bytes(type, width) * static_cast<size_t>(rows);
   auto data = exactly<uint8_t>(bytes);
   for (size_t i = 0; i < bytes; ++i) data[i] = static_cast<uint8_t>(generator());
   for (size_t at = 0; at < bytes; at += static_cast<size_t>(format.block_bytes)) {
-    const uint16_t half = static_cast<uint16_t>(0x2000 + between(0, 255));  // about 0.01
-    if (type == Type::Q6_K) {
-      std::memcpy(&data[at + 208], &half, 2);
-      continue;
-    }
-    std::memcpy(&data[at], &half, 2);
-    if (format.has_minimum) std::memcpy(&data[at + 2], &half, 2);
+    put_half(&data[at + (type == Type::Q6_K ? 208 : 0)], mood);
+    if (format.has_minimum) put_half(&data[at + 2], mood);
   }
   return data;
 }
 
-std::unique_ptr<float[]> random_rows(int tokens, int width, bool is_hostile) {
-  const size_t count = static_cast<size_t>(tokens) * width;
+std::unique_ptr<float[]> random_rows(int tokens, int width, size_t stride, Mood mood) {
+  const size_t count = static_cast<size_t>(tokens - 1) * stride + static_cast<size_t>(width);
   auto x = exactly<float>(count);
   std::normal_distribution<float> normal;
   for (size_t i = 0; i < count; ++i) x[i] = normal(generator);
-  if (is_hostile) {
-    const float poisons[] = {NAN, INFINITY, -INFINITY, std::numeric_limits<float>::denorm_min(), 1e30f, -0.0f};
-    for (float poison : poisons) x[static_cast<size_t>(between(0, static_cast<int>(count) - 1))] = poison;
+  if (mood == Mood::kHostile) {
+    // not so huge that a product overflows in one order of multiplications and not in another
+    constexpr float kTiny = std::numeric_limits<float>::denorm_min();
+    const float poisons[] = {NAN, INFINITY, -INFINITY, kTiny, 1e-36f, 0.0f, -0.0f, 1e25f};
+    for (float poison : poisons) {
+      const size_t at = static_cast<size_t>(between(0, static_cast<int>(count) - 1));
+      // a whole group, or one number
+      const size_t last = between(0, 1) ? std::min(count, at + 40) : at + 1;
+      for (size_t i = at; i < last; ++i) x[i] = poison;
+    }
   }
   return x;
+}
+
+int random_width(Type type, int most_chunks) {
+  const int block = format_of(type).block_weights;
+  if (block == kChunk || between(0, 2) == 0) return kChunk * between(1, most_chunks);
+  const int usual[] = {32, 96, 576};
+  return between(0, 1) ? usual[between(0, 2)] : block * between(1, kChunk / block * most_chunks);
 }
 
 void compare(const char* what, const char* unit, const float* ours, const float* theirs, size_t count, double bound) {
   double difference = 0, size = 0;
   for (size_t i = 0; i < count; ++i) {
     if (std::isfinite(ours[i]) != std::isfinite(theirs[i])) {
-      std::printf("%s with %s: one of the two is not finite\n", what, unit);
-      ++faults;
+      fault("%s with %s: %g instead of %g at %zu", what, unit, ours[i], theirs[i], i);
       return;
     }
     if (!std::isfinite(ours[i])) continue;
@@ -68,98 +86,29 @@ void compare(const char* what, const char* unit, const float* ours, const float*
     size += std::pow(static_cast<double>(theirs[i]), 2);
   }
   if (std::sqrt(difference) > bound * std::sqrt(size)) {
-    std::printf("%s with %s: off by %g\n", what, unit, std::sqrt(difference / size));
-    ++faults;
+    fault("%s with %s: off by %g", what, unit, std::sqrt(difference / size));
   }
 }
 
-void check_product(ThreadPool& pool, Type type) {
-  const int block = format_of(type).block_weights;
-  const int rows = between(1, 70), width = block * between(1, 600 / block + 1), tokens = between(1, 30);
-  const auto weights = random_blocks(type, rows, width);
-  const bool is_hostile = between(0, 2) == 0;
-  const auto x = random_rows(tokens, width, is_hostile);
-  const size_t count = static_cast<size_t>(tokens) * rows;
-  const auto truth = exactly<float>(count), out = exactly<float>(count);
-  ThreadPool alone(1);
-  Matmul job{{type, weights.get(), rows, width}, x.get(), static_cast<size_t>(width), tokens, truth.get(),
-             static_cast<size_t>(rows)};
-  multiply(plain_unit(), alone, job);
-  job.out = out.get();
-  for (const Unit* unit : runnable_units()) {
-    multiply(*unit, pool, job);
-    compare(format_of(type).name, unit->name, out.get(), truth.get(), count, 1e-5);
+void compare_bits(const char* what, const char* unit, const float* ours, const float* theirs, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    // one NaN is as good as another
+    if (std::memcmp(ours + i, theirs + i, sizeof(float)) == 0 || (std::isnan(ours[i]) && std::isnan(theirs[i]))) continue;
+    fault("%s with %s: %.9g instead of %.9g at %zu with another number of threads", what, unit, ours[i], theirs[i], i);
+    return;
   }
 }
 
-void check_experts(ThreadPool& pool, Type type) {
-  const int block = format_of(type).block_weights;
-  const int hidden = block * between(1, 3), width = block * between(1, 3), experts = between(1, 6);
-  const int tokens = between(1, 40), choices = between(1, experts);
-  const auto gate = random_blocks(type, experts * width, hidden), up = random_blocks(type, experts * width, hidden);
-  const auto down = random_blocks(type, experts * hidden, width);
-  std::vector<uint64_t> at[3];
-  for (int e = 0; e < experts; ++e) {
-    const size_t wide = static_cast<size_t>(e) * row_bytes(type, hidden) * static_cast<size_t>(width);
-    at[0].push_back(reinterpret_cast<uint64_t>(gate.get() + wide));
-    at[1].push_back(reinterpret_cast<uint64_t>(up.get() + wide));
-    const size_t tall = static_cast<size_t>(e) * row_bytes(type, width) * static_cast<size_t>(hidden);
-    at[2].push_back(reinterpret_cast<uint64_t>(down.get() + tall));
-  }
-  auto x = random_rows(tokens, hidden, false);
-  for (int i = 0; i < tokens * hidden; ++i) x[static_cast<size_t>(i)] /= 16;
-  std::vector<int64_t> ids;
-  std::vector<float> weights;
-  for (int t = 0; t < tokens; ++t) {
-    const int first = between(0, experts - 1);
-    for (int c = 0; c < choices; ++c) {
-      ids.push_back((first + c) % experts);
-      weights.push_back(0.1f + static_cast<float>(c));
-    }
-  }
-  const size_t count = static_cast<size_t>(tokens) * hidden, stride = static_cast<size_t>(hidden);
-  const auto truth = exactly<float>(count), out = exactly<float>(count);
-  ExpertsJob job{{type, at[0].data(), width, hidden}, {type, at[1].data(), width, hidden},
-                 {type, at[2].data(), hidden, width}, experts, x.get(), stride, tokens, choices, ids.data(),
-                 weights.data(), truth.get(), stride};
-  ThreadPool alone(1);
-  run_experts(plain_unit(), alone, job);
-  job.out = out.get();
-  for (const Unit* unit : runnable_units()) {
-    run_experts(*unit, pool, job);
-    // a hidden number between two steps of int8 may round to the other one
-    compare("experts", unit->name, out.get(), truth.get(), count, 1e-3);
-  }
-}
+}  // namespace longlens::check
 
-void check_pool() {
-  for (int threads = 1; threads <= 4; ++threads) {
-    ThreadPool pool(threads);
-    for (int round = 0; round < 300; ++round) {
-      const int pieces = between(0, 40);
-      std::vector<std::atomic<int>> seen(static_cast<size_t>(pieces));
-      pool.run(pieces, [&](int piece) { seen[static_cast<size_t>(piece)].fetch_add(1); });
-      for (const auto& count : seen) {
-        if (count.load() != 1) {
-          std::printf("a piece of work was done %d times\n", count.load());
-          ++faults;
-        }
-      }
-      // now and then the threads have time to fall asleep
-      if (round % 100 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    }
-  }
-}
-
-}  // namespace
-
-int main() {
+// longlens_check [ROUNDS]: how many random products of every type, and half as many random choices of experts.
+int main(int num_words, char** words) {
+  using namespace longlens::check;
+  const int rounds = num_words > 1 ? std::atoi(words[1]) : 20;
+  check_nodes();
   check_pool();
-  ThreadPool pool(2);
-  for (int type = 0; type < kNumTypes; ++type) {
-    for (int round = 0; round < 40; ++round) check_product(pool, static_cast<Type>(type));
-    for (int round = 0; round < 8; ++round) check_experts(pool, static_cast<Type>(type));
-  }
+  check_products(rounds);
+  check_experts((rounds + 1) / 2);
   std::printf("%d faults\n", faults);
   return faults != 0;
 }

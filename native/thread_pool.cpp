@@ -1,6 +1,11 @@
 #include "thread_pool.hpp"
 
+#include <pthread.h>
+#include <signal.h>
+
+#include <algorithm>
 #include <chrono>
+#include <utility>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -19,86 +24,182 @@ void pause() {
 #endif
 }
 
-}  // namespace
-
-ThreadPool::ThreadPool(int num_threads) {
-  for (int i = 1; i < num_threads; ++i) workers_.emplace_back([this] { work(); });
+// Looks until `is_over` holds, for a moment; whether it held.
+template <class Condition>
+bool spin_until(const Condition& is_over) {
+  const auto until = std::chrono::steady_clock::now() + kSpin;
+  do {
+    for (int i = 0; i < kPausesPerLook; ++i) {
+      if (is_over()) return true;
+      pause();
+    }
+  } while (std::chrono::steady_clock::now() < until);
+  return false;
 }
 
-ThreadPool::~ThreadPool() {
-  {
-    std::lock_guard<std::mutex> lock(sleep_);
-    is_ending_.store(true);
+std::atomic<uint32_t> num_forks{0};
+
+uint32_t count_forks_from_now_on() {
+  static const int registered = pthread_atfork(nullptr, nullptr, [] { num_forks.fetch_add(1); });
+  static_cast<void>(registered);
+  return num_forks.load();
+}
+
+// Signals are for the threads that the program started, not for ours.
+class NoSignals {
+ public:
+  NoSignals() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
   }
-  wake_.notify_all();
+  ~NoSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_;
+};
+
+}  // namespace
+
+ThreadPool::ThreadPool(int num_threads, const Nodes& nodes)
+    : birth_(count_forks_from_now_on()),
+      num_homes_(std::max(1, std::min(static_cast<int>(nodes.size()), num_threads))),
+      shares_(new Share[static_cast<size_t>(num_homes_)]),
+      threads_before_(static_cast<size_t>(num_homes_) + 1, num_threads) {
+  for (int thread = num_threads - 1; thread >= 0; --thread) {
+    threads_before_[static_cast<size_t>(static_cast<int64_t>(thread) * num_homes_ / num_threads)] = thread;
+  }
+  for (int home = 0; home < num_homes_ && num_homes_ > 1; ++home) {
+    for (int processor : nodes[static_cast<size_t>(home)]) {
+      const size_t place = static_cast<size_t>(processor);
+      if (home_of_processor_.size() <= place) home_of_processor_.resize(place + 1, 0);
+      home_of_processor_[place] = home;
+    }
+  }
+  const NoSignals until_the_end;
+  try {
+    for (int thread = 1; thread < num_threads; ++thread) {
+      const int home = home_of_thread(thread);
+      const std::vector<int> processors = num_homes_ > 1 ? nodes[static_cast<size_t>(home)] : std::vector<int>();
+      workers_.emplace_back([this, home, processors] {
+        stay_on(processors);
+        work(home);
+      });
+    }
+  } catch (...) {
+    end_workers();
+    throw;
+  }
+}
+
+ThreadPool::~ThreadPool() { end_workers(); }
+
+void ThreadPool::end_workers() {
+  if (num_forks.load() != birth_) {
+    // the threads were left behind in the parent
+    for (std::thread& worker : workers_) worker.detach();
+    return;
+  }
+  is_ending_.store(true);
+  door_.value.fetch_add(2);
+  door_.wake_all();
   for (std::thread& worker : workers_) worker.join();
 }
 
+int ThreadPool::home_of_thread(int thread) const {
+  int home = 0;
+  while (thread >= threads_before_[static_cast<size_t>(home) + 1]) ++home;
+  return home;
+}
+
+// The caller is not ours to pin, so it is asked where it is.
+int ThreadPool::home_of_caller() const {
+  if (num_homes_ == 1) return 0;
+  const int processor = current_processor();
+  if (processor < 0 || static_cast<size_t>(processor) >= home_of_processor_.size()) return 0;
+  return home_of_processor_[static_cast<size_t>(processor)];
+}
+
+void ThreadPool::share_out(int pieces) {
+  for (int home = 0; home < num_homes_; ++home) {
+    const auto first = [&](int node) {
+      return static_cast<int>(static_cast<int64_t>(pieces) * threads_before_[static_cast<size_t>(node)] /
+                              num_threads());
+    };
+    shares_[static_cast<size_t>(home)].next.store(first(home), std::memory_order_relaxed);
+    shares_[static_cast<size_t>(home)].end = first(home + 1);
+  }
+}
+
 void ThreadPool::run_erased(int pieces, Call call, const void* context) {
-  if (workers_.empty() || pieces <= 1) {
+  if (workers_.empty() || pieces <= 1 || num_forks.load(std::memory_order_relaxed) != birth_) {
     for (int piece = 0; piece < pieces; ++piece) call(context, piece);
     return;
   }
   std::lock_guard<std::mutex> only_caller(caller_);
   call_ = call;
   context_ = context;
-  pieces_ = pieces;
-  next_.store(0, std::memory_order_relaxed);
-  open_.store(++last_job_);
-  if (sleepers_.load() > 0) {
-    // taken and given back, so that a thread that is about to sleep sees the job or hears the call
-    { std::lock_guard<std::mutex> lock(sleep_); }
-    wake_.notify_all();
-  }
-  take_pieces();
+  share_out(pieces);
+  door_.value.fetch_add(1);
+  if (sleepers_.load() > 0) door_.wake_all();
+  take_pieces(home_of_caller());
   // Closed before `active_` is read: a worker that joins later sees the closed door and turns back.
-  open_.store(0);
-  for (int looks = 0; active_.load() > 0; ++looks) {
-    if (looks < 1 << 10) {
-      pause();
-    } else {
-      std::this_thread::yield();
+  door_.value.fetch_add(1);
+  wait_for_workers();
+  if (has_failed_.load()) {
+    has_failed_.store(false);
+    std::rethrow_exception(std::exchange(failure_, nullptr));
+  }
+}
+
+void ThreadPool::wait_for_workers() {
+  if (spin_until([&] { return active_.value.load() == 0; })) return;
+  // Set before `active_` is read again, which the last worker changes before it looks here.
+  is_caller_asleep_.store(true);
+  while (const uint32_t active = active_.value.load()) active_.sleep_while(active);
+  is_caller_asleep_.store(false);
+}
+
+void ThreadPool::take_pieces(int home) {
+  for (int i = 0; i < num_homes_; ++i) {
+    Share& share = shares_[static_cast<size_t>((home + i) % num_homes_)];
+    for (;;) {
+      const int piece = share.next.fetch_add(1, std::memory_order_relaxed);
+      if (piece >= share.end) break;
+      try {
+        call_(context_, piece);
+      } catch (...) {
+        if (!has_failed_.exchange(true)) failure_ = std::current_exception();
+      }
     }
   }
 }
 
-void ThreadPool::take_pieces() {
+void ThreadPool::work(int home) {
+  uint32_t last = 0;
   for (;;) {
-    const int piece = next_.fetch_add(1, std::memory_order_relaxed);
-    if (piece >= pieces_) return;
-    call_(context_, piece);
-  }
-}
-
-void ThreadPool::work() {
-  uint64_t last = 0;
-  while (!is_ending_.load(std::memory_order_relaxed)) {
     last = wait_for_job(last);
-    active_.fetch_add(1);
-    if (open_.load() != 0) take_pieces();
-    active_.fetch_sub(1);
+    if (is_ending_.load()) return;
+    active_.value.fetch_add(1);
+    if (door_.value.load() % 2 == 1) take_pieces(home);
+    if (active_.value.fetch_sub(1) == 1 && is_caller_asleep_.load()) active_.wake_all();
   }
 }
 
-// Returns the number of a job that is open and not `last`, or `last` when the pool ends.
-uint64_t ThreadPool::wait_for_job(uint64_t last) {
-  auto seen = [&] {
-    const uint64_t job = open_.load();
-    return job != 0 && job != last ? job : 0;
-  };
-  const auto until = std::chrono::steady_clock::now() + kSpin;
-  do {
-    for (int i = 0; i < kPausesPerLook; ++i) {
-      if (const uint64_t job = seen()) return job;
-      pause();
-    }
-  } while (std::chrono::steady_clock::now() < until);
-  std::unique_lock<std::mutex> lock(sleep_);
-  sleepers_.fetch_add(1);
-  uint64_t job = 0;
-  wake_.wait(lock, [&] { return is_ending_.load() || (job = seen()) != 0; });
-  sleepers_.fetch_sub(1);
-  return job != 0 ? job : last;
+// Returns the number of a job that is not `last` and may be joined, or anything once the pool ends.
+uint32_t ThreadPool::wait_for_job(uint32_t last) {
+  const auto is_job = [last](uint32_t number) { return number % 2 == 1 && number != last; };
+  uint32_t number = 0;
+  if (spin_until([&] { return is_job(number = door_.value.load()); })) return number;
+  for (;;) {
+    // Counted before the door is read again, which the caller changes before it looks whether anybody sleeps.
+    sleepers_.fetch_add(1);
+    number = door_.value.load();
+    const bool is_over = is_job(number) || is_ending_.load();
+    if (!is_over) door_.sleep_while(number);
+    sleepers_.fetch_sub(1);
+    if (is_over) return number;
+  }
 }
 
 }  // namespace longlens

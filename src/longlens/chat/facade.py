@@ -20,6 +20,7 @@ from longlens.engine.sampling import LogitsRule, SamplingParams
 from longlens.engine.sequence import CancelFlag, Request
 from longlens.engine.session import EngineSession
 from longlens.errors import UsageError
+from longlens.kernels.choose import KernelWish
 from longlens.model.config import ModelConfig
 from longlens.plan.plan import ComputeElement, Plan
 from longlens.plan.planner import Wishes
@@ -56,6 +57,7 @@ def load(
     dtype: ComputeElement | None = None,
     num_threads: int | None = None,
     strict: bool = False,
+    kernels: KernelWish = "auto",
 ) -> LoadedModel:
     """Open a model.
 
@@ -66,13 +68,16 @@ def load(
         dtype: "f32", "bf16" or "f16" for weights and activations; None takes f32 where it fits easily.
         num_threads: threads for arithmetic; one a core if None.
         strict: unknown configuration keys and tensors are errors.
+        kernels: "native" insists on the C++ library, "plain" on torch alone; "auto" takes the library where there is
+            one.
 
     Raises:
         ModelNotFoundError, FormatError, UnsupportedModelError, ConfigError, ParameterError: the files.
+        UsageError: the device or the kernels are unknown or not there.
         CapacityError, ContextLengthError: the plan.
     """
     wishes = Wishes(context=context, compute_element=dtype, num_threads=num_threads)
-    return LoadedModel(open_model(Opening(reference, device, wishes, is_strict=strict)))
+    return LoadedModel(open_model(Opening(reference, device, wishes, is_strict=strict, kernels=kernels)))
 
 
 class LoadedModel:
