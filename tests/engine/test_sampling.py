@@ -225,6 +225,7 @@ def test_the_models_row_is_left_as_it_is():
         ([math.nan] * 3, "NaN"),
         ([1.0, math.nan, 2.0], "NaN"),
         ([1.0, math.inf, 2.0], r"\+inf"),
+        ([1.0, -math.inf, 2.0], "-inf"),
         ([-math.inf] * 3, "nothing but -inf"),
     ],
 )

@@ -11,8 +11,12 @@ from longlens.kernels.packed import PackedTensor
 from longlens.kernels.packed_experts import PackedExperts
 
 TYPES = {kind.name: kind for kind in GGML_TYPES.values()}
-# Where a block's halves lie: its scale, and its minimum if it has one.
 _HALVES = {"Q2_K": (80, 82), "Q6_K": (208,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q4_1": (0, 2)}
+
+
+def half_places(name: str) -> tuple[int, ...]:
+    """Where in a block of that type its halves lie: its scale, then its minimum if it has one."""
+    return _HALVES.get(name, (0,))
 
 
 def random_matrix(name: str, shape: tuple[int, ...], seed: int = 0) -> PackedTensor:
@@ -21,7 +25,7 @@ def random_matrix(name: str, shape: tuple[int, ...], seed: int = 0) -> PackedTen
     generator = np.random.default_rng(seed)
     num_blocks = int(np.prod(shape)) // kind.block_elements
     blocks = generator.integers(0, 256, (num_blocks, kind.block_bytes), dtype=np.uint8)
-    for place in _HALVES.get(name, (0,)):
+    for place in half_places(name):
         halves = generator.uniform(0.005, 0.015, (num_blocks, 1)).astype(np.float16)
         blocks[:, place : place + 2] = halves.view(np.uint8)
     return PackedTensor(blocks.reshape(-1), kind, shape)

@@ -30,6 +30,9 @@ from longlens.engine.distribution import distribution, pick_place
 from longlens.errors import LogitsError, UsageError
 
 
+_DAMAGED = "the weights or a kernel are damaged; run the plain kernels"
+
+
 class LogitsRule(Protocol):
     """The one port by which upper floors touch decoding: grammars, thinking budgets.
 
@@ -154,7 +157,7 @@ class Sampler:
             output_ids: token ids that this request sampled so far.
 
         Raises:
-            LogitsError: the logits hold NaN or +inf, or every token is forbidden.
+            LogitsError: the model's logits are not all finite, or every token is forbidden.
         """
         row_V = self._adjusted(logits_V, output_ids)
         if self.params.temperature == 0:
@@ -175,7 +178,9 @@ class Sampler:
         return token_id
 
     def _adjusted(self, logits_V: Tensor, output_ids: Sequence[int]) -> Tensor:
-        _check_logits(logits_V, "the model's logits", "the weights or a kernel are damaged; run the plain kernels")
+        _check_logits(logits_V, "the model's logits", _DAMAGED)
+        if math.isinf(float(logits_V.min())):  # only rules and bias may forbid a token
+            raise LogitsError("the model's logits hold -inf; no token can be chosen", _DAMAGED)
         if not self.rules and not self.params.has_penalties and not self.params.logit_bias:
             return logits_V
         row_V = logits_V.clone()
