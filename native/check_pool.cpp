@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -97,13 +98,14 @@ void check_lives() {
 
 // A process made by fork() has the pool but not its threads.
 void check_fork() {
-  ThreadPool pool(3);
-  each_piece_is_done_once(pool, 9);
+  auto pool = std::make_unique<ThreadPool>(3);
+  each_piece_is_done_once(*pool, 9);
   const pid_t child = fork();
   if (child == 0) {
     alarm(10);  // a child that waits for threads that are not there ends by it
     int done = 0;
-    pool.run(9, [&](int) { ++done; });
+    pool->run(9, [&](int) { ++done; });
+    pool.reset();
 #ifndef __SANITIZE_THREAD__  // which does not follow threads of a forked process
     ThreadPool(2).run(9, [](int) {});
 #endif
@@ -112,7 +114,7 @@ void check_fork() {
   int status = -1;
   waitpid(child, &status, 0);
   if (status != 0) fault("a forked process ended with %d", status);
-  each_piece_is_done_once(pool, 9);
+  each_piece_is_done_once(*pool, 9);
 }
 
 void write_line(const std::string& path, const std::string& line) { std::ofstream(path) << line << '\n'; }

@@ -96,8 +96,11 @@ ThreadPool::~ThreadPool() { end_workers(); }
 
 void ThreadPool::end_workers() {
   if (num_forks.load() != birth_) {
-    // the threads were left behind in the parent
-    for (std::thread& worker : workers_) worker.detach();
+    // The threads were left behind in the parent, and a handle of one that does not exist can neither be joined nor
+    // detached: they are forgotten, and so never destroyed.
+    new std::vector<std::thread>(std::move(workers_));
+    door_.forget_sleepers();
+    active_.forget_sleepers();
     return;
   }
   is_ending_.store(true);
