@@ -3,6 +3,8 @@
 // sanitisers, or with the one for threads: `make sanitise`.
 #include "check.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdarg>
@@ -104,6 +106,7 @@ void compare_bits(const char* what, const char* unit, const float* ours, const f
 // longlens_check [ROUNDS]: how many random products of every type, and half as many random choices of experts.
 int main(int num_words, char** words) {
   using namespace longlens::check;
+  alarm(300);  // threads that wait for each other for ever are a fault, too
   const int rounds = num_words > 1 ? std::atoi(words[1]) : 20;
   check_nodes();
   check_pool();

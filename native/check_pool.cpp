@@ -57,6 +57,23 @@ void check_long_pieces() {
   }
 }
 
+// Each piece waits for all others to have begun: threads that fell asleep must come.
+void check_waking() {
+  ThreadPool pool(3);
+  for (int round = 0; round < 10; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    std::atomic<int> begun{0};
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    pool.run(3, [&](int) {
+      begun.fetch_add(1);
+      while (begun.load() < 3 && std::chrono::steady_clock::now() < until) std::this_thread::yield();
+    });
+    if (std::chrono::steady_clock::now() < until) continue;
+    fault("threads that sleep are not woken");
+    return;
+  }
+}
+
 void check_many_callers() {
   ThreadPool pool(3);
   std::vector<std::thread> callers;
@@ -158,6 +175,7 @@ void check_pool() {
   check_pieces({{0}, {here}});
   check_pieces({{0}, {9999}, {here}});  // a processor that is not there pins nothing
   check_long_pieces();
+  check_waking();
   check_many_callers();
   check_failures();
   check_lives();

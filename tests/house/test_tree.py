@@ -36,8 +36,9 @@ def test_functions_are_short() -> None:
 
 
 def test_functions_take_few_parameters() -> None:
-    # Kernels have the signature of the device's code; a command has one parameter for each of its options.
-    assert violations(code_rules.many_parameters, outside("kernels/", "cli/")) == []
+    # Kernels have the signature of the device's code; a command has one parameter for each of its options, and so has
+    # `longlens.load`.
+    assert violations(code_rules.many_parameters, outside("kernels/", "cli/", "chat/facade.py")) == []
 
 
 def test_late_imports_happen_in_two_places() -> None:
