@@ -29,7 +29,6 @@ from torch import Tensor
 from longlens.engine.distribution import distribution, pick_place
 from longlens.errors import LogitsError, UsageError
 
-
 _DAMAGED = "the weights or a kernel are damaged; run the plain kernels"
 
 
