@@ -25,7 +25,8 @@ void check_product(ThreadPool (&pools)[3], Type type) {
   for (const Unit* unit : runnable_units()) {
     job.out = alone.get();
     multiply(*unit, pools[0], job);
-    compare(format_of(type).name, unit->name, alone.get(), truth.get(), count, 1e-5);
+    // a few sums may all cancel, and then keep the error of their terms
+    compare(format_of(type).name, unit->name, alone.get(), truth.get(), count, count < 64 ? 1e-4 : 1e-5);
     job.out = out.get();
     for (int i = 1; i < 3; ++i) {
       multiply(*unit, pools[i], job);
