@@ -33,10 +33,10 @@ struct TokenChoice {
   size_t operator[](int i) const { return static_cast<size_t>(list ? list[first + i] : first + i); }
 };
 
-// Tokens cut into panels of up to twelve, as even as can be.
+// Tokens cut into panels of up to `most`, as even as can be.
 struct Panels {
   int tokens, count;
-  explicit Panels(int num_tokens) : tokens(num_tokens), count((num_tokens + kPanelTokens - 1) / kPanelTokens) {}
+  Panels(int num_tokens, int most) : tokens(num_tokens), count((num_tokens + most - 1) / most) {}
   int first(int panel) const { return static_cast<int>(static_cast<int64_t>(tokens) * panel / count); }
   int size(int panel) const { return first(panel + 1) - first(panel); }
 };

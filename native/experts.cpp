@@ -55,7 +55,7 @@ class Operands {
     for (size_t s = 0; s < routing.shares.size(); ++s) {
       starts_.push_back(bytes);
       if (!has_panels(routing.shares[s])) continue;
-      const int panels = Panels(routing.shares[s].count).count;
+      const int panels = Panels(routing.shares[s].count, unit.panel_tokens).count;
       for (int panel = 0; panel < panels; ++panel) todo_.push_back({static_cast<int>(s), panel});
       bytes += static_cast<size_t>(panels) * panel_bytes();
     }
@@ -63,7 +63,7 @@ class Operands {
   }
 
   bool has_panels(const Share& share) const { return share.count > unit_.most_row_tokens; }
-  size_t panel_bytes() const { return groups() * panel_group_bytes(kPanelTokens); }
+  size_t panel_bytes() const { return groups() * panel_group_bytes(unit_.panel_tokens); }
   size_t groups() const { return static_cast<size_t>(activations_.width) / kGroup; }
 
   void fill(ThreadPool& pool, Scratch& memory) {
@@ -71,8 +71,8 @@ class Operands {
     pool.run(static_cast<int>(todo_.size()), [&](int i) {
       const auto [s, panel] = todo_[static_cast<size_t>(i)];
       const Share& share = routing_.shares[static_cast<size_t>(s)];
-      const Panels panels(share.count);
-      fill_panel(activations_, {list_, share.first + panels.first(panel), panels.size(panel)}, type_,
+      const Panels panels(share.count, unit_.panel_tokens);
+      unit_.fill_panel(activations_, {list_, share.first + panels.first(panel), panels.size(panel)}, type_,
                  panel_at(static_cast<size_t>(s), panel));
     });
   }
@@ -88,7 +88,7 @@ class Operands {
           {weights, &activations_, {list_, share.first, share.count}, first_row, last_row, out, stride});
       return;
     }
-    const Panels panels(share.count);
+    const Panels panels(share.count, unit_.panel_tokens);
     uint8_t* tile = tile_scratch.of(groups() * kTileGroupBytes);
     for (int row = first_row; row < last_row; row += kTileRows) {
       unit_.pack[type](weights, row, tile);

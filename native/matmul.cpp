@@ -33,12 +33,12 @@ void multiply_tiles(const Unit& unit, ThreadPool& pool, const Matmul& job, const
   const Weights& weights = job.weights;
   const int type = static_cast<int>(weights.type);
   const size_t groups = static_cast<size_t>(activations.width) / kGroup;
-  const Panels panels(job.tokens);
-  const size_t panel_bytes = groups * panel_group_bytes(kPanelTokens);
+  const Panels panels(job.tokens, unit.panel_tokens);
+  const size_t panel_bytes = groups * panel_group_bytes(unit.panel_tokens);
   uint8_t* panel_memory = panel_scratch.of(panel_bytes * static_cast<size_t>(panels.count));
   pool.run(panels.count, [&](int panel) {
-    fill_panel(activations, {nullptr, panels.first(panel), panels.size(panel)}, weights.type,
-               panel_memory + panel * panel_bytes);
+    unit.fill_panel(activations, {nullptr, panels.first(panel), panels.size(panel)}, weights.type,
+                    panel_memory + panel * panel_bytes);
   });
   const int tiles = (weights.rows + kTileRows - 1) / kTileRows;
   const int most_panels = static_cast<int>(std::max<size_t>(1, kPanelBytesInCache / panel_bytes));

@@ -44,12 +44,21 @@ struct Unit {
   // Null where the unit has no tiles.
   void (*pack[kNumTypes])(const Weights& weights, int first_row, uint8_t* tile);
   void (*multiply[kNumTypes])(const TileJob& job);
+  // Panels for `multiply`: their most tokens, and how they are laid out, in at most panel_group_bytes(panel_tokens) a
+  // group.
+  int panel_tokens = kPanelTokens;
+  void (*fill_panel)(const Activations& activations, const TokenChoice& tokens, Type type, uint8_t* panel) =
+      longlens::fill_panel;
 };
 
 const Unit& plain_unit();
 #ifdef LONGLENS_X86
 const Unit& avx2_unit();
 const Unit& avx512_unit();
+const Unit& emulated_amx_unit();
+#endif
+#ifdef LONGLENS_AMX
+const Unit& amx_unit();
 #endif
 
 }  // namespace longlens

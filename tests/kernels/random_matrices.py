@@ -11,7 +11,18 @@ from longlens.kernels.packed import PackedTensor
 from longlens.kernels.packed_experts import PackedExperts
 
 TYPES = {kind.name: kind for kind in GGML_TYPES.values()}
-_HALVES = {"Q2_K": (80, 82), "Q6_K": (208,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q4_1": (0, 2)}
+# Where a block's halves lie: its scale, and its minimum if it has one.
+_HALVES = {
+    **dict.fromkeys(("Q4_K", "Q5_K", "Q4_1", "Q5_1"), (0, 2)),
+    "Q2_K": (80, 82),
+    "Q3_K": (108,),
+    "Q6_K": (208,),
+    "TQ1_0": (52,),
+    "TQ2_0": (64,),
+    **dict.fromkeys(("MXFP4", "NVFP4", "IQ1_M"), ()),
+}
+# Bytes that are scales in another way, and what they become: 2^-7 of E8M0, numbers of E4M3, the upper half of an fp16.
+_SCALE_BYTES = {"MXFP4": {0: 120}, "NVFP4": dict.fromkeys(range(4), 0x18), "IQ1_M": {51: 0, 53: 0, 55: 0x20}}
 
 
 def half_places(name: str) -> tuple[int, ...]:
@@ -28,6 +39,8 @@ def random_matrix(name: str, shape: tuple[int, ...], seed: int = 0) -> PackedTen
     for place in half_places(name):
         halves = generator.uniform(0.005, 0.015, (num_blocks, 1)).astype(np.float16)
         blocks[:, place : place + 2] = halves.view(np.uint8)
+    for place, scale in _SCALE_BYTES.get(name, {}).items():
+        blocks[:, place] = scale
     return PackedTensor(blocks.reshape(-1), kind, shape)
 
 

@@ -28,7 +28,7 @@ from tests.kernels.random_matrices import (
 )
 
 library = pytest.importorskip("longlens.kernels._native", reason="the C++ kernels are not built")
-from longlens.kernels.native import PACKED_TYPES, NativeKernels  # noqa: E402
+from longlens.kernels.native import NativeKernels  # noqa: E402
 
 UNITS = library.unit_names()
 KERNELS = {(unit, threads): NativeKernels(threads, unit) for unit in UNITS for threads in (1, 2)}
@@ -37,7 +37,7 @@ LARGEST = float(np.finfo(np.float32).max)
 CLOSE = 1e-5
 
 kernels_used = st.sampled_from(sorted(KERNELS)).map(KERNELS.__getitem__)
-types = st.sampled_from(sorted(PACKED_TYPES))
+types = st.sampled_from(sorted(library.type_names()))
 rows_counted = st.sampled_from([1, 2, 15, 16, 17, 33]) | st.integers(1, 70)
 tokens_counted = st.sampled_from([1, 2, 4, 12, 13]) | st.integers(1, 40)
 poisons = st.sampled_from(POISONS)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.kernels.random_matrices import TYPES, random_experts, random_matrix, random_rows
 
 library = pytest.importorskip("longlens.kernels._native", reason="the C++ kernels are not built")
-from longlens.kernels.native import PACKED_TYPES, NativeKernels  # noqa: E402
+from longlens.kernels.native import NativeKernels  # noqa: E402
 
 UNITS = library.unit_names()
 THREADS = (1, 2, 3, 7)  # more than there are cores, here and there
@@ -43,7 +43,7 @@ assert torch.equal(kernels.project(x, weight), before)
 @settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_the_number_of_threads_changes_no_bit_of_a_product(data: st.DataObject) -> None:
-    name, unit = data.draw(st.sampled_from(sorted(PACKED_TYPES))), data.draw(st.sampled_from(UNITS))
+    name, unit = data.draw(st.sampled_from(sorted(library.type_names()))), data.draw(st.sampled_from(UNITS))
     blocks = data.draw(st.integers(1, 3 if TYPES[name].block_elements == 256 else 18))
     weight = random_matrix(name, (data.draw(st.integers(1, 300)), blocks * TYPES[name].block_elements))
     x = random_rows(data.draw(st.integers(1, 40)), weight.shape[1])

@@ -169,3 +169,34 @@ class Router:
 
     def run(self, x: int, tokens: int, ids: int, weights: int) -> None:
         """Write int64 ids and fp32 weights."""
+
+def kind_names() -> list[str]:
+    """Element types that `Dequantiser` expands, as GGUF spells them; a type's place is its number."""
+
+class Dequantiser:
+    """Quantised blocks as plain numbers."""
+
+    def __init__(self, grids: bytes, is_plain: bool = False) -> None:
+        """Keep the codebooks (`kernels/dequantise.py` says in which order); `is_plain` keeps to the plain loops.
+
+        Raises:
+            ValueError: the codebooks are not of the known size.
+        """
+
+    def expand(self, kind: int, blocks: int, num_blocks: int, out: int, is_bf16: bool) -> None:
+        """Write whole blocks to an address as fp32, or as bf16 rounded from that."""
+
+    def multiply(
+        self,
+        processor: Processor,
+        kind: int,
+        weights: int,
+        rows: int,
+        width: int,
+        x: int,
+        x_stride: int,
+        tokens: int,
+        out: int,
+        out_stride: int,
+    ) -> None:
+        """Compute out[t, r] = sum of x[t, k] * W[r, k], both in bf16; addresses are of fp32, strides in numbers."""

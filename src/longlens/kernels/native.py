@@ -1,11 +1,13 @@
 """Operations on packed weights in C++ (native/); everything else is plain torch.
 
 Activations become int8 with a scale for every 32 numbers, weights stay as they lie in the file: a product is that of
-the two rounded operands, summed in int32 and fp32 (docs/decisions/0014).
+the two rounded operands, summed in int32 and fp32 (docs/decisions/0014). Weights of types without an int8 kernel are
+expanded to bf16 a few rows at a time and multiplied with activations in bf16.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TypeGuard
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from longlens.errors import ShapeError
 from longlens.kernels._native import Processor, type_names, type_number
+from longlens.kernels.dequantise import FAST_TYPES, KIND_NUMBERS, dequantiser
 from longlens.kernels.interface import (
     AttentionForm,
     CachedRows,
@@ -35,7 +38,7 @@ from longlens.kernels.reference import ReferenceKernels
 from longlens.kernels.rotary import Angles
 from longlens.kernels.routing import RouterWeights
 
-PACKED_TYPES = frozenset(type_names())
+PACKED_TYPES = frozenset(type_names()) | FAST_TYPES
 # Tokens whose queries are absorbed at once, in prefill.
 _ABSORBED_TOKENS = 128
 
@@ -58,7 +61,7 @@ class NativeKernels(ReferenceKernels):
         """
         super().__init__()
         self._processor = Processor(num_threads, unit_name)
-        self._numbers = {name: type_number(name) for name in PACKED_TYPES}
+        self._numbers = {name: type_number(name) for name in type_names()}
         self._steps = NativeSteps(self._processor, self._numbers)
         self.name = f"C++ with {self._processor.unit_name}"
 
@@ -82,12 +85,22 @@ class NativeKernels(ReferenceKernels):
         Raises:
             ShapeError: rows and weight disagree.
         """
-        if not self._has_kernel(weight_YX) or not _is_narrow(x_TX):
+        if not isinstance(weight_YX, PackedTensor) or not _is_narrow(x_TX):
+            return super().project(x_TX, weight_YX, bias_Y, is_fine=is_fine)
+        if self._has_kernel(weight_YX):
+            number = self._numbers[weight_YX.element_type.name]
+            multiply = partial(self._processor.multiply, number, fine=is_fine)
+        elif weight_YX.element_type.name in FAST_TYPES:
+            if is_fine:
+                coarse_TX = x_TX.to(torch.bfloat16).to(torch.float32)
+                return self.project(coarse_TX, weight_YX, bias_Y) + self.project(x_TX - coarse_TX, weight_YX)
+            kind = KIND_NUMBERS[weight_YX.element_type.name]
+            multiply = partial(dequantiser().multiply, self._processor, kind)
+        else:
             return super().project(x_TX, weight_YX, bias_Y, is_fine=is_fine)
         rows_TX = _rows(x_TX, weight_YX.shape[1])
         out_TY = torch.empty(rows_TX.shape[0], weight_YX.shape[0])
-        self._processor.multiply(
-            self._numbers[weight_YX.element_type.name],
+        multiply(
             weight_YX.address,
             weight_YX.shape[0],
             weight_YX.shape[1],
@@ -96,7 +109,6 @@ class NativeKernels(ReferenceKernels):
             rows_TX.shape[0],
             out_TY.data_ptr(),
             out_TY.shape[1],
-            fine=is_fine,
         )
         if bias_Y is not None:
             out_TY += bias_Y

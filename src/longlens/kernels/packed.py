@@ -1,7 +1,8 @@
 """Weights as they lie in the file: quantised blocks or plain numbers, expanded only when and where they are used.
 
-Sources: ggml's block layouts, through gguf-py's `quants` (bit for bit ggml's `to_float`); block FP8 as published with
-DeepSeek-V3 and GLM-5.2, W[o, i] = float(W8[o, i]) * weight_scale_inv[o // 128, i // 128].
+Sources: ggml's block layouts, in C++ (kernels/dequantise.py) or, where the library is not built, through gguf-py's
+`quants`; both are bit for bit ggml's `to_float`. Block FP8 as published with DeepSeek-V3 and GLM-5.2,
+W[o, i] = float(W8[o, i]) * weight_scale_inv[o // 128, i // 128].
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from gguf.quants import dequantize
 from longlens.errors import ShapeError, UnsupportedModelError
 from longlens.formats.element_types import ElementType
 from longlens.formats.tensors import TensorInfo
+from longlens.kernels.dequantise import FAST_TYPES, expand
 
 _PLAIN = MappingProxyType(
     {
@@ -208,8 +210,10 @@ class PackedTensor:
         Returns:
             A tensor of `shape`, which owns its memory.
         """
-        dense = torch.empty(prod(self.shape), dtype=dtype)
         kind, scales = self.element_type, self.scales
+        if kind.name in FAST_TYPES and dtype in (torch.float32, torch.bfloat16):
+            return expand(self.data, kind, dtype).reshape(self.shape)
+        dense = torch.empty(prod(self.shape), dtype=dtype)
         whole = self.shape[-1] if scales is not None else kind.block_elements
         step = max(_SCRATCH_ELEMENTS // max(whole, 1), 1) * max(whole, 1)
         for start in range(0, dense.numel(), step):
@@ -244,6 +248,8 @@ def _expand(data: npt.NDArray[np.uint8], kind: ElementType) -> torch.Tensor:
         owned = torch.empty(data.size, dtype=torch.uint8)
         owned.numpy()[:] = data
         return owned.view(plain)
+    if kind.name in FAST_TYPES:
+        return expand(data, kind, torch.float32)
     # a damaged scale may be NaN or infinite; ggml lets it pass, and so the numbers show it
     with np.errstate(over="ignore", invalid="ignore"):
         return torch.from_numpy(dequantize(data.reshape(1, -1), _BLOCKS[kind.name]).reshape(-1))
