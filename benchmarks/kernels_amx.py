@@ -7,7 +7,7 @@ that one that ends badly (an instruction that the processor has not, say) leaves
 
 - machine: the processor and the units that run on it;
 - check: the AMX unit (emulated where there is none) against the plain loops on random shapes of every type;
-- gemm: a 6144 x 6144 matrix times 32, 128 and 512 rows, units in turn, GOP/s (2 a product), medians and best;
+- gemm: a 6144 x 6144 matrix times 32, 128 and 512 rows, units in turn, GOP/s (2 a product);
 - gemv: one row, over more matrices than fit into a cache, GB/s of weights beside what as many threads can read;
 - dequantise: Gweights/s of one thread, to bf16.
 
@@ -23,15 +23,18 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from statistics import median
 
 import numpy as np
 import torch
 
+from longlens.bench.provenance import checkout_commit
 from longlens.kernels import _native
 from longlens.kernels.dequantise import FAST_TYPES, expand
 from longlens.kernels.native import NativeKernels
 from longlens.kernels.packed import PackedTensor
+from longlens.machine import detect_machine
 from tests.kernels.random_matrices import TYPES, distance, random_matrix, random_rows
 
 _AMX, _EMULATED, _AVX512, _PLAIN = "AMX", "AMX emulated", "AVX512-VNNI", "plain loops"
@@ -89,6 +92,11 @@ def check() -> dict[str, object]:
     }
 
 
+def rate(work: float, taken: list[float]) -> dict[str, object]:
+    """Work a second: the median, and of every sample."""
+    return {"median": work / median(taken), "samples": [work / one for one in taken]}
+
+
 def gemm(num_threads: int) -> list[dict[str, object]]:
     units = [name for name in (_AVX512, _AMX) if name in _native.unit_names()]
     kernels = {unit: NativeKernels(num_threads, unit) for unit in units}
@@ -104,12 +112,12 @@ def gemm(num_threads: int) -> list[dict[str, object]]:
             work = 2e-9 * tokens * _SIDE * _SIDE
             for unit in units:
                 taken = times[unit][1:]
-                speed = {"median": work / median(taken), "best": work / min(taken)}
-                found.append({"unit": unit, "type": name, "tokens": tokens, "threads": num_threads, "gop_s": speed})
+                kind = {"unit": unit, "type": name, "tokens": tokens, "threads": num_threads}
+                found.append(kind | {"gop_s": rate(work, taken)})
     return found
 
 
-def read_speed(num_threads: int) -> float:
+def read_speed(num_threads: int) -> dict[str, object]:
     """GB/s that as many threads can read, by a dot product of numbers that are not in a cache."""
     numbers = np.ones(_CACHE_BYTES // 4, np.float32)
     pieces = np.array_split(numbers, 8 * num_threads)
@@ -120,7 +128,7 @@ def read_speed(num_threads: int) -> float:
 
     with ThreadPoolExecutor(num_threads) as pool:
         taken = [seconds(lambda: list(pool.map(read, pieces))) for _ in range(_ROUNDS)]
-    return numbers.nbytes / 1e9 / median(taken)
+    return rate(numbers.nbytes / 1e9, taken)
 
 
 def copies_of(weight: PackedTensor) -> list[PackedTensor]:
@@ -139,18 +147,18 @@ def gemv(num_threads: int) -> dict[str, object]:
         taken = [
             seconds(lambda weights=weights: [kernels.project(x, weight) for weight in weights]) for _ in range(_ROUNDS)
         ]
-        speeds[name] = sum(weight.num_bytes for weight in weights) / 1e9 / median(taken)
+        speeds[name] = rate(sum(weight.num_bytes for weight in weights) / 1e9, taken)
     return speeds
 
 
-def dequantise() -> dict[str, float]:
+def dequantise() -> dict[str, object]:
     num_weights = 2**18
-    speeds = {}
+    speeds: dict[str, object] = {}
     for name in sorted(FAST_TYPES):
         kind = TYPES[name]
         data = random_matrix(name, (num_weights,)).data
         taken = [seconds(lambda data=data, kind=kind: expand(data, kind, torch.bfloat16)) for _ in range(20)]
-        speeds[name] = num_weights / 1e9 / median(taken)
+        speeds[name] = rate(num_weights / 1e9, taken)
     return speeds
 
 
@@ -187,7 +195,16 @@ def main() -> None:
     wanted = [int(word) for word in words[0].split(",")] if words else [1, 2, 4, 8, 16]
     counts = [count for count in wanted if count <= cores]
     start = time.monotonic()
-    found: dict[str, object] = {part: in_a_process([part], 1) for part in ("machine", "check", "dequantise")}
+    found: dict[str, object] = {
+        "what": "AMX beside AVX512-VNNI, and both by threads: matrix products, rows, expansion of blocks",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": checkout_commit(),
+        "machine": detect_machine().cpu_name,
+        "command": "python -m benchmarks.kernels_amx " + " ".join(words),
+        "processor": in_a_process(["machine"], 1),
+        "check": in_a_process(["check"], 1),
+        "dequantise": in_a_process(["dequantise"], 1),
+    }
     found["gemm"] = [in_a_process(["gemm", str(count)], count) for count in counts]
     found["gemv"] = [in_a_process(["gemv", str(count)], count) for count in counts]
     print(json.dumps(found | {"seconds": time.monotonic() - start}, indent=1))
