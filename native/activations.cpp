@@ -3,7 +3,7 @@
 namespace longlens {
 
 size_t activation_bytes(int tokens, int width) {
-  return static_cast<size_t>(tokens) * width * 2 + static_cast<size_t>(tokens) * width / kGroup * 4 * sizeof(float);
+  return static_cast<size_t>(tokens) * width + static_cast<size_t>(tokens) * width / kGroup * 4 * sizeof(float);
 }
 
 Activations place_activations(void* memory, int tokens, int width) {
@@ -12,8 +12,7 @@ Activations place_activations(void* memory, int tokens, int width) {
   placed.width = width;
   const size_t groups = static_cast<size_t>(tokens) * width / kGroup;
   placed.q = static_cast<int8_t*>(memory);
-  placed.split_q = placed.q + static_cast<size_t>(tokens) * width;
-  placed.scale = reinterpret_cast<float*>(placed.split_q + static_cast<size_t>(tokens) * width);
+  placed.scale = reinterpret_cast<float*>(placed.q + static_cast<size_t>(tokens) * width);
   placed.sum = placed.scale + groups;
   placed.half_sum = placed.sum + groups;
   return placed;

@@ -13,11 +13,10 @@ constexpr int kPanelTokens = 12;
 // Rows one after the other, each padded to whole chunks with zeros.
 struct Activations {
   int tokens = 0;
-  int width = 0;             // padded, a multiple of 256
-  int8_t* q = nullptr;       // [tokens][width]
-  int8_t* split_q = nullptr; // the same numbers in the order in which rows of Q4_K and Q5_K meet them (AVX512 only)
-  float* scale = nullptr;    // [tokens][width / 32]
-  float* sum = nullptr;      // [tokens][width / 32]: scale * sum of q
+  int width = 0;              // padded, a multiple of 256
+  int8_t* q = nullptr;        // [tokens][width]
+  float* scale = nullptr;     // [tokens][width / 32]
+  float* sum = nullptr;       // [tokens][width / 32]: scale * sum of q
   float* half_sum = nullptr; // [tokens][width / 16]: scale * sum of q over 16
 };
 

@@ -54,8 +54,14 @@ class Operands {
     size_t bytes = 0;
     for (size_t s = 0; s < routing.shares.size(); ++s) {
       starts_.push_back(bytes);
-      if (!has_panels(routing.shares[s])) continue;
-      const int panels = Panels(routing.shares[s].count, unit.panel_tokens).count;
+      const int count = routing.shares[s].count;
+      if (!has_panels(routing.shares[s])) {
+        if (unit.arrange == nullptr) continue;
+        todo_.push_back({static_cast<int>(s), 0});
+        bytes += (unit.arranged_bytes(count, activations.width) + 63) / 64 * 64;
+        continue;
+      }
+      const int panels = Panels(count, unit.panel_tokens).count;
       for (int panel = 0; panel < panels; ++panel) todo_.push_back({static_cast<int>(s), panel});
       bytes += static_cast<size_t>(panels) * panel_bytes();
     }
@@ -71,6 +77,10 @@ class Operands {
     pool.run(static_cast<int>(todo_.size()), [&](int i) {
       const auto [s, panel] = todo_[static_cast<size_t>(i)];
       const Share& share = routing_.shares[static_cast<size_t>(s)];
+      if (!has_panels(share)) {
+        unit_.arrange(activations_, {list_, share.first, share.count}, type_, panel_at(static_cast<size_t>(s), 0));
+        return;
+      }
       const Panels panels(share.count, unit_.panel_tokens);
       unit_.fill_panel(activations_, {list_, share.first + panels.first(panel), panels.size(panel)}, type_,
                  panel_at(static_cast<size_t>(s), panel));
@@ -84,18 +94,19 @@ class Operands {
     const Share& share = routing_.shares[s];
     const int type = static_cast<int>(weights.type);
     if (!has_panels(share)) {
-      unit_.rows[type](
-          {weights, &activations_, {list_, share.first, share.count}, first_row, last_row, out, stride});
+      const TokenChoice tokens{list_, share.first, share.count};
+      unit_.rows[type]({weights, &activations_, tokens, panel_at(s, 0), first_row, last_row, out, stride});
       return;
     }
     const Panels panels(share.count, unit_.panel_tokens);
     uint8_t* tile = tile_scratch.of(groups() * kTileGroupBytes);
     for (int row = first_row; row < last_row; row += kTileRows) {
-      unit_.pack[type](weights, row, tile);
+      unit_.pack[type]({weights, row, 0, activations_.width / kChunk}, tile);
       for (int panel = 0; panel < panels.count; ++panel) {
         float* at = out + static_cast<size_t>(panels.first(panel)) * stride + row;
         unit_.multiply[type](
-            {tile, panel_at(s, panel), groups(), panels.size(panel), std::min(kTileRows, last_row - row), at, stride});
+            {tile, panel_at(s, panel), groups(), panels.size(panel), std::min(kTileRows, last_row - row), at, stride,
+             false});
       }
     }
   }
@@ -199,7 +210,9 @@ void run_experts(const Unit& unit, ThreadPool& pool, const ExpertsJob& job) {
     const int from = out_cut.first(piece), to = out_cut.last(piece);
     const size_t stride = static_cast<size_t>(to - from);
     float* part = reinterpret_cast<float*>(part_scratch.of(static_cast<size_t>(most) * stride * sizeof(float)));
-    for (int t = 0; t < job.tokens; ++t) std::fill_n(job.out + static_cast<size_t>(t) * job.out_stride + from, stride, 0.0f);
+    for (int t = 0; t < job.tokens; ++t) {
+      std::fill_n(job.out + static_cast<size_t>(t) * job.out_stride + from, stride, 0.0f);
+    }
     for (size_t s = 0; s < routing.shares.size(); ++s) {
       const Share& share = routing.shares[s];
       last.multiply(s, job.down.of(share.expert), from, to, part - from, stride);

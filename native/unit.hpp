@@ -8,10 +8,12 @@
 namespace longlens {
 
 // Rows `first_row` .. `last_row - 1` of a matrix times the chosen tokens: out[i * out_stride + row] for choice i.
+// `arranged` holds the same tokens in the unit's own order, where it has one.
 struct RowsJob {
   Weights weights;
   const Activations* activations;
   TokenChoice tokens;
+  const uint8_t* arranged;
   int first_row;
   int last_row;
   float* out;
@@ -22,7 +24,15 @@ constexpr int kTileRows = 16;
 // One group of 32 columns of a tile: q[8][16][4] uint8 | scale[16] f32 | minimum or second scale [16] f32.
 constexpr size_t kTileGroupBytes = 8 * kTileRows * 4 + 2 * kTileRows * 4;
 
-// A tile times a panel: out[token * out_stride + row] for `rows` rows.
+// Some chunks of sixteen rows (fewer at a matrix's end), which become a tile.
+struct PackJob {
+  Weights weights;
+  int first_row;
+  int first_chunk;
+  int last_chunk;
+};
+
+// A tile times a panel: out[token * out_stride + row] for `rows` rows, added to what is there if `adds`.
 struct TileJob {
   const uint8_t* tile;
   const uint8_t* panel;
@@ -31,6 +41,7 @@ struct TileJob {
   int rows;
   float* out;
   size_t out_stride;
+  bool adds;
 };
 
 struct Unit {
@@ -40,15 +51,20 @@ struct Unit {
   void (*quantise)(const float* x, int width, int token, const Activations& out);
   // gate[i] = silu(gate[i]) * up[i]
   void (*swiglu)(float* gate, const float* up, int count);
+  // The order in which `rows` reads tokens, and its size (memory aligned to 64); null where it reads `Activations`.
+  size_t (*arranged_bytes)(int tokens, int width);
+  void (*arrange)(const Activations& activations, const TokenChoice& tokens, Type type, uint8_t* out);
   void (*rows[kNumTypes])(const RowsJob& job);
   // Null where the unit has no tiles.
-  void (*pack[kNumTypes])(const Weights& weights, int first_row, uint8_t* tile);
+  void (*pack[kNumTypes])(const PackJob& job, uint8_t* tile);
   void (*multiply[kNumTypes])(const TileJob& job);
   // Panels for `multiply`: their most tokens, and how they are laid out, in at most panel_group_bytes(panel_tokens) a
   // group.
   int panel_tokens = kPanelTokens;
   void (*fill_panel)(const Activations& activations, const TokenChoice& tokens, Type type, uint8_t* panel) =
       longlens::fill_panel;
+  // Whether a panel's groups lie one after the other, so that `multiply` may be given a stretch of them.
+  bool has_cut_panels = true;
 };
 
 const Unit& plain_unit();

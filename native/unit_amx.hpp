@@ -71,11 +71,11 @@ void fill_amx_panel(const Activations& activations, const TokenChoice& tokens, T
 // The tile of AVX512 (q[8][16][4] | scale[16] f32 | minimum or second scale [16] f32), whose order of bytes is the one
 // that tile registers take; where its numbers carry an offset, that is taken off, so that nothing is left to undo.
 template <Type kType>
-void pack_amx(const Weights& weights, int first_row, uint8_t* tile) {
-  avx512_unit().pack[static_cast<int>(kType)](weights, first_row, tile);
+void pack_amx(const PackJob& job, uint8_t* tile) {
+  avx512_unit().pack[static_cast<int>(kType)](job, tile);
   if (format_of(kType).has_minimum) return;
   const __m512i offset = _mm512_set1_epi8(static_cast<char>(format_of(kType).offset));
-  for (size_t g = 0; g < padded(weights.width) / kGroup; ++g, tile += kTileGroupBytes) {
+  for (int g = 8 * job.first_chunk; g < 8 * job.last_chunk; ++g, tile += kTileGroupBytes) {
     for (int k = 0; k < 8; ++k) {
       _mm512_store_si512(tile + 64 * k, _mm512_sub_epi8(_mm512_load_si512(tile + 64 * k), offset));
     }
@@ -193,6 +193,7 @@ Unit amx_unit_of(const char* name, std::index_sequence<kIndices...>) {
   unit.name = name;
   unit.panel_tokens = kAmxPanelTokens;
   unit.fill_panel = fill_amx_panel;
+  unit.has_cut_panels = false;
   ((unit.pack[kIndices] = pack_amx<static_cast<Type>(kIndices)>), ...);
   ((unit.multiply[kIndices] = multiply_amx<Tiles, static_cast<Type>(kIndices)>), ...);
   return unit;

@@ -88,6 +88,8 @@ const Unit& plain_unit() {
       1 << 30,
       quantise,
       swiglu,
+      nullptr,
+      nullptr,
       {rows<Type::Q8_0>, rows<Type::Q4_K>, rows<Type::Q6_K>, rows<Type::Q5_K>, rows<Type::Q4_0>, rows<Type::Q4_1>,
        rows<Type::IQ4_NL>, rows<Type::IQ4_XS>},
       {},

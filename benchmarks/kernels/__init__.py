@@ -1,0 +1,1 @@
+"""Products of the C++ kernels against what this machine can do."""
