@@ -101,12 +101,15 @@ inline void decode_blocks32(Type type, const uint8_t* p, PlainChunk& out) {
   const Format& format = format_of(type);
   for (int group = 0; group < 8; ++group, p += format.block_bytes) {
     set_group32(out, group, half_at(p), type == Type::Q4_1 ? -half_at(p + 2) : 0.0f);
-    const uint8_t* bytes = p + (type == Type::Q4_1 ? 4 : 2);
+    const uint8_t* bytes = p + (type == Type::Q5_0 ? 6 : type == Type::Q4_1 ? 4 : 2);
+    uint32_t fifth = 0;
+    if (type == Type::Q5_0) std::memcpy(&fifth, p + 2, 4);
     for (int i = 0; i < 32; ++i) {
       const int nibble = (bytes[i % 16] >> (i / 16 * 4)) & 15;
       int q = nibble;
       if (type == Type::Q8_0) q = static_cast<int8_t>(bytes[i]);
       if (type == Type::Q4_0) q = nibble - 8;
+      if (type == Type::Q5_0) q = (nibble | static_cast<int>((fifth >> i) & 1) << 4) - 16;
       if (type == Type::IQ4_NL) q = kIq4Values[nibble];
       out.q[group * 32 + i] = static_cast<int8_t>(q);
     }

@@ -10,8 +10,8 @@
 
 namespace longlens {
 
-enum class Type : int { Q8_0, Q4_K, Q6_K, Q5_K, Q4_0, Q4_1, IQ4_NL, IQ4_XS };
-constexpr int kNumTypes = 8;
+enum class Type : int { Q8_0, Q4_K, Q6_K, Q5_K, Q4_0, Q4_1, IQ4_NL, IQ4_XS, Q5_0 };
+constexpr int kNumTypes = 9;
 
 struct Format {
   const char* name;
@@ -26,6 +26,7 @@ constexpr Format kFormats[kNumTypes] = {
     {"Q8_0", 32, 34, 32, false, 128}, {"Q4_K", 256, 144, 32, true, 0},    {"Q6_K", 256, 210, 16, false, 32},
     {"Q5_K", 256, 176, 32, true, 0},  {"Q4_0", 32, 18, 32, false, 8},     {"Q4_1", 32, 20, 32, true, 0},
     {"IQ4_NL", 32, 18, 32, false, 128}, {"IQ4_XS", 256, 136, 32, false, 128},
+    {"Q5_0", 32, 22, 32, false, 16},
 };
 
 constexpr const Format& format_of(Type type) { return kFormats[static_cast<int>(type)]; }

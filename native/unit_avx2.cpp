@@ -115,6 +115,25 @@ inline void decode<Type::Q4_0>(const uint8_t* p, Chunk& out) {
   }
 }
 
+// 16 where the bit of a byte's number is set in `bits`.
+inline __m256i sixteens(const void* bits) {
+  int32_t word;
+  std::memcpy(&word, bits, 4);
+  const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3,
+                                          3, 3, 3, 3);
+  const __m256i bit = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201ull));
+  const __m256i own = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(word), spread), bit);
+  return _mm256_and_si256(_mm256_cmpeq_epi8(own, bit), _mm256_set1_epi8(16));
+}
+
+template <>
+inline void decode<Type::Q5_0>(const uint8_t* p, Chunk& out) {
+  for (int j = 0; j < 8; ++j, p += 22) {
+    out.w[j] = _mm256_sub_epi8(_mm256_or_si256(nibbles16(p + 6), sixteens(p + 2)), _mm256_set1_epi8(16));
+    out.scale[j] = half_of(p);
+  }
+}
+
 template <>
 inline void decode<Type::Q4_1>(const uint8_t* p, Chunk& out) {
   for (int j = 0; j < 8; ++j) {
@@ -265,7 +284,7 @@ const Unit& avx2_unit() {
       nullptr,
       nullptr,
       {rows<Type::Q8_0>, rows<Type::Q4_K>, rows<Type::Q6_K>, rows<Type::Q5_K>, rows<Type::Q4_0>, rows<Type::Q4_1>,
-       rows<Type::IQ4_NL>, rows<Type::IQ4_XS>},
+       rows<Type::IQ4_NL>, rows<Type::IQ4_XS>, rows<Type::Q5_0>},
       {},
       {},
   };

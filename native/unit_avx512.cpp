@@ -84,11 +84,11 @@ const Unit& avx512_unit() {
       arranged_bytes,
       arrange,
       {rows<Type::Q8_0>, rows<Type::Q4_K>, rows<Type::Q6_K>, rows<Type::Q5_K>, rows<Type::Q4_0>, rows<Type::Q4_1>,
-       rows<Type::IQ4_NL>, rows<Type::IQ4_XS>},
+       rows<Type::IQ4_NL>, rows<Type::IQ4_XS>, rows<Type::Q5_0>},
       {pack<Type::Q8_0>, pack<Type::Q4_K>, pack<Type::Q6_K>, pack<Type::Q5_K>, pack<Type::Q4_0>, pack<Type::Q4_1>,
-       pack<Type::IQ4_NL>, pack<Type::IQ4_XS>},
+       pack<Type::IQ4_NL>, pack<Type::IQ4_XS>, pack<Type::Q5_0>},
       {multiply<32, false>, multiply<32, true>, multiply<16, false>, multiply<32, true>, multiply<32, false>,
-       multiply<32, true>, multiply<32, false>, multiply<32, false>},
+       multiply<32, true>, multiply<32, false>, multiply<32, false>, multiply<32, false>},
   };
   return unit;
 }

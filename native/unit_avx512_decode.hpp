@@ -133,6 +133,19 @@ inline void decode<Type::Q4_0>(const uint8_t* p, Chunk& out) {
 }
 
 template <>
+inline void decode<Type::Q5_0>(const uint8_t* p, Chunk& out) {
+  out.numbers = _mm512_castps256_ps512(block_halves(p, 22));
+  for (int j = 0; j < 4; ++j, p += 44) {
+    uint32_t low, high;
+    std::memcpy(&low, p + 2, 4);
+    std::memcpy(&high, p + 24, 4);
+    const __mmask64 fifth = static_cast<uint64_t>(high) << 32 | low;
+    const __m512i nibbles = nibbles16(p + 6, p + 28);
+    out.w[j] = _mm512_mask_add_epi8(nibbles, fifth, nibbles, _mm512_set1_epi8(16));
+  }
+}
+
+template <>
 inline void decode<Type::Q4_1>(const uint8_t* p, Chunk& out) {
   for (int j = 0; j < 4; ++j) out.w[j] = nibbles16(p + 40 * j + 4, p + 40 * j + 24);
   const __m256 minimum = _mm256_sub_ps(_mm256_setzero_ps(), block_halves(p + 2, 20));

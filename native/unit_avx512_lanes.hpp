@@ -166,6 +166,25 @@ inline void decode_lanes<Type::Q4_0>(const uint8_t* p, Lanes& out, float*) {
   out.scale = paired_halves(p, 18);
 }
 
+// Byte j of each group's four is the mask of the bytes that register j holds of it.
+template <>
+inline void decode_lanes<Type::Q5_0>(const uint8_t* p, Lanes& out, float*) {
+  int32_t words[8];
+  for (int g = 0; g < 8; ++g) std::memcpy(&words[g], p + 22 * g + 2, 4);
+  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
+  const __m256i turn = _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6,
+                                        10, 14, 3, 7, 11, 15);
+  uint64_t fifth[4];
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(fifth),
+                      _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(bits, turn),
+                                                  _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
+  gather_nibbles(p + 6, 22, out);
+  for (int j = 0; j < 4; ++j) {
+    out.w[j] = _mm512_mask_add_epi8(out.w[j], fifth[j], out.w[j], _mm512_set1_epi8(16));
+  }
+  out.scale = paired_halves(p, 22);
+}
+
 template <>
 inline void decode_lanes<Type::Q4_1>(const uint8_t* p, Lanes& out, float* minimum) {
   gather_nibbles(p + 4, 20, out);

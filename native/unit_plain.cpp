@@ -91,7 +91,7 @@ const Unit& plain_unit() {
       nullptr,
       nullptr,
       {rows<Type::Q8_0>, rows<Type::Q4_K>, rows<Type::Q6_K>, rows<Type::Q5_K>, rows<Type::Q4_0>, rows<Type::Q4_1>,
-       rows<Type::IQ4_NL>, rows<Type::IQ4_XS>},
+       rows<Type::IQ4_NL>, rows<Type::IQ4_XS>, rows<Type::Q5_0>},
       {},
       {},
   };

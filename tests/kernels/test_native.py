@@ -33,7 +33,7 @@ def matrix_like(name: str, rows: int, blocks: int, seed: int = 0) -> PackedTenso
 
 
 def test_every_type_that_was_promised_has_kernels() -> None:
-    assert {"Q4_K", "Q5_K", "Q6_K", "Q8_0", "Q4_0", "Q4_1", "IQ4_NL", "IQ4_XS"} == INT8_TYPES
+    assert {"Q4_K", "Q5_K", "Q6_K", "Q8_0", "Q4_0", "Q4_1", "IQ4_NL", "IQ4_XS", "Q5_0"} == INT8_TYPES
     assert set(packed._BLOCKS) == PACKED_TYPES
     assert UNITS[-1] == PLAIN
 
