@@ -3,8 +3,10 @@
     python -m benchmarks.memory_prediction [--only NAME] [--runs 3] > record.json
 
 Peak is the highest RssAnon (proc(5): resident memory that is in no file) that another process sees when it looks every
-millisecond, less the RssAnon of an empty process: the same imports and one tensor of one number, no model. Pages of the
-checkpoint and of libraries are in files, can be dropped at any time, and do not count. The process opens the model as
+millisecond, less the RssAnon of an empty process: the same imports and one tensor of one number, no model. Weights that
+stay packed are pages of the mapped file, read again for every token: those that are resident at the end (proc(5),
+pagemap) are added. All other pages of files, of libraries and of weights that were expanded, are needed once, can be
+dropped at any time, and do not count. The process opens the model as
 the command line does, reads a prompt that fills the context but for the answer, and samples the answer greedily.
 Prints one JSON object; progress goes to stderr.
 """
@@ -25,6 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.prediction_models import CONFIGURATIONS, Configuration, model_file
@@ -32,21 +35,29 @@ from longlens.bench.provenance import checkout_commit
 from longlens.chat.opening import Opening, open_model
 from longlens.engine.sampling import SamplingParams
 from longlens.engine.sequence import Request
+from longlens.formats.checkpoint import open_checkpoint
+from longlens.kernels.choose import KernelWish
 from longlens.machine import detect_machine
+from longlens.model.config_reading import read_config
+from longlens.model.needs import parameter_needs
+from longlens.plan.packed import packed_in_catalog
 from longlens.plan.planner import Wishes
 from longlens.units import KIB, MIB
+from longlens.weights.catalog import build_catalog
 
 ANSWER_TOKENS = 8
 EMPTY_PROCESSES, RUNS = 5, 3
 LOOK_SECONDS = 0.001
+PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 
 
-def run_in_this_process(configuration: Configuration, file: Path) -> None:
+def run_in_this_process(configuration: Configuration, file: Path, kernels: KernelWish) -> None:
     """Open the model and fill its context; a line on stdout after each part."""
     wishes = Wishes(
         context=configuration.context, compute_element=configuration.weights, cache_element=configuration.cache
     )
-    opened = open_model(Opening(str(file), "cpu", wishes))
+    opened = open_model(Opening(str(file), "cpu", wishes, kernels=kernels))
+    is_packed = opened.plan.weights_form == "packed"
     _say({"plan": opened.plan.as_json(), "load_s": opened.load_s})
     generator = torch.Generator().manual_seed(configuration.context)
     shape = (configuration.context - ANSWER_TOKENS,)
@@ -54,7 +65,29 @@ def run_in_this_process(configuration: Configuration, file: Path) -> None:
     started = time.perf_counter()
     sampling = SamplingParams(max_tokens=ANSWER_TOKENS, temperature=0, ignore_eos=True)
     num_events = sum(1 for _ in opened.engine.generate(Request(token_ids, sampling)))
-    _say({"run_s": time.perf_counter() - started, "events": num_events})
+    run_s = time.perf_counter() - started
+    _say({"run_s": run_s, "events": num_events, "packed_bytes": resident_packed_bytes(file) if is_packed else 0})
+
+
+def resident_packed_bytes(file: Path) -> int:
+    """Bytes of a file's packed weights that this process has in memory, whole pages."""
+    maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(f" {file}")]
+    with open_checkpoint(file) as checkpoint:
+        config = read_config(checkpoint.layout, checkpoint.metadata, checkpoint.tensors.keys()).config
+        catalog = build_catalog(parameter_needs(config), checkpoint.tensors, checkpoint.layout)
+        infos = [catalog.sources[name].tensors[0].info for name in packed_in_catalog(catalog)]
+    pages = set()
+    for info in infos:
+        pages.update(range(info.offset // PAGE_BYTES, -(-(info.offset + info.num_bytes) // PAGE_BYTES)))
+    present = set()
+    with Path("/proc/self/pagemap").open("rb") as pagemap:
+        for span, _, offset, *_ in maps:
+            first, last = (int(side, 16) // PAGE_BYTES for side in span.split("-"))
+            pagemap.seek(8 * first)
+            entries = np.frombuffer(pagemap.read(8 * (last - first)), np.uint64)
+            here = np.flatnonzero(entries >> np.uint64(63)) + int(offset, 16) // PAGE_BYTES
+            present.update(here.tolist())
+    return len(pages & present) * PAGE_BYTES
 
 
 def watch(*arguments: str) -> tuple[list[dict[str, Any]], dict[int, int]]:
@@ -91,16 +124,18 @@ def _say(value: object) -> None:
     sys.stdout.flush()
 
 
-def measured(configuration: Configuration, folder: Path, empty_bytes: int, num_runs: int) -> dict[str, Any]:
+def measured(configuration: Configuration, options: argparse.Namespace, empty_bytes: int) -> dict[str, Any]:
     """Run one configuration in fresh processes, and put its plan beside them."""
-    file = model_file(configuration.model, folder)
+    file = model_file(configuration.model, options.folder)
     runs = []
-    for _ in range(num_runs):
-        lines, peaks = watch("--run", configuration.name, "--file", str(file))
+    for _ in range(options.runs):
+        lines, peaks = watch("--run", configuration.name, "--file", str(file), "--kernels", options.kernels)
         plan = lines[0]["plan"]
+        packed_bytes = lines[1]["packed_bytes"]
         runs.append(
             {
-                "peak_bytes": max(peaks.values()) - empty_bytes,
+                "peak_bytes": max(peaks.values()) - empty_bytes + packed_bytes,
+                "packed_bytes": packed_bytes,
                 "peak_while_opening_bytes": peaks[0] - empty_bytes,
                 "load_s": lines[0]["load_s"],
                 "run_s": lines[1]["run_s"],
@@ -119,6 +154,7 @@ def measured(configuration: Configuration, folder: Path, empty_bytes: int, num_r
     return {
         **asdict(configuration),
         "chunk_tokens": plan["chunk_tokens"],
+        "kernels": plan["kernels"],
         "predicted_bytes": predicted,
         "predicted_parts": {part: plan[part] for part in parts},
         "peak_bytes": peak,
@@ -127,11 +163,11 @@ def measured(configuration: Configuration, folder: Path, empty_bytes: int, num_r
     }
 
 
-def record(configurations: Sequence[Configuration], folder: Path, num_runs: int) -> dict[str, Any]:
+def record(configurations: Sequence[Configuration], options: argparse.Namespace) -> dict[str, Any]:
     """Measure empty processes, then every configuration."""
     empty = [max(watch("--empty")[1].values()) for _ in range(EMPTY_PROCESSES)]
     empty_bytes = round(statistics.median(empty))
-    rows = [measured(configuration, folder, empty_bytes, num_runs) for configuration in configurations]
+    rows = [measured(configuration, options, empty_bytes) for configuration in configurations]
     errors = [row["error"] for row in rows]
     machine = detect_machine()
     return {
@@ -140,7 +176,8 @@ def record(configurations: Sequence[Configuration], folder: Path, num_runs: int)
         "commit": checkout_commit(),
         "machine": f"{machine.num_physical_cores} cores of {machine.cpu_name}, torch {torch.__version__}",
         "command": "python -m benchmarks.memory_prediction",
-        "definition": "highest RssAnon, looked at every millisecond, less that of an empty process; median of the runs",
+        "definition": "highest RssAnon, looked at every millisecond, less that of an empty process, and resident pages "
+        "of packed weights; median of the runs",
         "empty_process_bytes": empty,
         "worst_over": max(errors),
         "worst_under": min(errors),
@@ -153,6 +190,7 @@ def main() -> None:
     parser.add_argument("--only", help="configurations whose name holds this")
     parser.add_argument("--folder", type=Path, help="where synthetic models are kept; a temporary folder if left out")
     parser.add_argument("--runs", type=int, default=RUNS, help="processes of each configuration")
+    parser.add_argument("--kernels", choices=("auto", "native", "plain"), default="auto", help="which to run with")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--empty", action="store_true", help=argparse.SUPPRESS)
@@ -162,14 +200,13 @@ def main() -> None:
         _say({})
         return
     if options.run is not None:
-        run_in_this_process(next(one for one in CONFIGURATIONS if one.name == options.run), options.file)
+        chosen_one = next(one for one in CONFIGURATIONS if one.name == options.run)
+        run_in_this_process(chosen_one, options.file, options.kernels)
         return
     chosen = [one for one in CONFIGURATIONS if options.only is None or options.only in one.name]
-    if options.folder is not None:
-        found = record(chosen, options.folder, options.runs)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            found = record(chosen, Path(folder), options.runs)
+    with tempfile.TemporaryDirectory() as temporary:
+        options.folder = options.folder or Path(temporary)
+        found = record(chosen, options)
     json.dump(found, sys.stdout, indent=1)
     sys.stdout.write("\n")
 

@@ -4,9 +4,9 @@
 
 The machine is probed first, in a process of its own; nothing is fitted to the configurations. Each one then runs in
 fresh processes, as the command line would run it: the weights are read, one prompt is read cold, and the answer goes on
-greedily. As many threads are used as cores that the process may run on, so `taskset -c 0,1` makes it two. Models are
-looked for in the folder that LONGLENS_BENCHMARK_MODELS names (benchmarks/prediction_models.py). Prints one JSON object;
-progress goes to stderr.
+greedily; with plain kernels, since the probe does not measure others yet (--kernels). As many threads are used as cores
+that the process may run on, so `taskset -c 0,1` makes it two. Models are looked for in the folder that
+LONGLENS_BENCHMARK_MODELS names (benchmarks/prediction_models.py). Prints one JSON object; progress goes to stderr.
 
 What users see is compared, so the median sample is. Beside every sample stand its processor time, the page faults, and
 the share of the time in which the process wanted to run and did not (Linux: how long its threads stood in the run
@@ -42,6 +42,7 @@ from longlens.chat.opening import OpenedModel, Opening, open_model
 from longlens.engine.events import TokenEvent
 from longlens.engine.sampling import SamplingParams
 from longlens.engine.sequence import Request
+from longlens.kernels.choose import KernelWish
 from longlens.machine import detect_machine
 from longlens.plan.cost import predict
 from longlens.plan.planner import Wishes
@@ -95,21 +96,24 @@ def answer_tokens(num_samples: int) -> int:
     return num_samples * TOKENS_A_SAMPLE + 1
 
 
-def opened(configuration: Configuration, folder: Path, num_samples: int = DECODE_SAMPLES) -> OpenedModel:
+def opened(
+    configuration: Configuration, folder: Path, num_samples: int = DECODE_SAMPLES, kernels: KernelWish = "auto"
+) -> OpenedModel:
     """The model as the command line would open it."""
     wishes = Wishes(
         context=configuration.context + answer_tokens(num_samples),
         compute_element=configuration.weights,
         cache_element=configuration.cache,
     )
-    return open_model(Opening(str(model_file(configuration.model, folder)), "cpu", wishes))
+    return open_model(Opening(str(model_file(configuration.model, folder)), "cpu", wishes, kernels=kernels))
 
 
-def run_one(configuration: Configuration, profile_file: Path, folder: Path, num_samples: int) -> dict[str, Any]:
+def run_one(configuration: Configuration, options: argparse.Namespace) -> dict[str, Any]:
     """Predict and measure, in this process."""
-    model = opened(configuration, folder, num_samples)
+    num_samples = options.samples
+    model = opened(configuration, options.folder, num_samples, options.kernels)
     depth = configuration.context + answer_tokens(num_samples) // 2
-    profile = read_profile(profile_file)
+    profile = read_profile(options.profile)
     prediction = predict(model.config, model.plan, profile, prompt_tokens=configuration.context, depth=depth)
     generator = torch.Generator().manual_seed(configuration.context)
     token_ids = torch.randint(model.config.vocab_size, (configuration.context,), generator=generator).tolist()
@@ -215,6 +219,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=3)
     parser.add_argument("--samples", type=int, default=DECODE_SAMPLES, help="of decode in each process, 8 tokens each")
     parser.add_argument("--folder", type=Path, help="where synthetic models are kept; a temporary folder if left out")
+    parser.add_argument("--kernels", choices=("auto", "native", "plain"), default="plain", help="which to run with")
     parser.add_argument("--profile", type=Path, help="a profile that is there already")
     parser.add_argument("--probe", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--run", type=int, help=argparse.SUPPRESS)
@@ -222,7 +227,7 @@ def main() -> None:
     if wishes.probe is not None:
         write_profile(wishes.probe, measure_machine(folder=wishes.probe.parent))
     elif wishes.run is not None:
-        print(json.dumps(run_one(CONFIGURATIONS[wishes.run], wishes.profile, wishes.folder, wishes.samples)))
+        print(json.dumps(run_one(CONFIGURATIONS[wishes.run], wishes)))
     else:
         chosen = [each for each in CONFIGURATIONS if wishes.only in each.name]
         with tempfile.TemporaryDirectory() as temporary:
@@ -231,6 +236,7 @@ def main() -> None:
             if wishes.profile is None:
                 in_fresh_process("--probe", str(profile_file))
             options = {"--profile": profile_file, "--folder": folder, "--samples": wishes.samples}
+            options["--kernels"] = wishes.kernels
             arguments = [str(word) for option in options.items() for word in option]
             found = record(chosen, wishes.processes, *arguments)
             print(json.dumps(found | {"profile": read_profile(profile_file).as_json()}, indent=1))

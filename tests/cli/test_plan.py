@@ -60,7 +60,18 @@ def test_a_plan_that_cannot_run_yet_is_printed_as_such(said: Said) -> None:
 
 def test_a_measured_machine_has_times(said: Said, tmp_path: Path) -> None:
     write_profile(profile_path(tmp_path, "cpu"), plain_profile(date="2026-11-24"))
-    assert "tok/s" in said("pocket", "--device", "cpu")
+    assert "tok/s" in said("smollm2-135m", "--device", "cpu")
+
+
+def test_a_file_that_stays_packed_is_planned_as_such_and_gets_no_times_of_plain_torch(
+    said: Said, tmp_path: Path
+) -> None:
+    write_profile(profile_path(tmp_path, "cpu"), plain_profile(date="2026-11-24"))
+    out = said("pocket", "--device", "cpu")
+    assert "packed, as stored; the rest as f32" in out
+    assert "C++ kernels have not been measured" in out
+    assert "tok/s" not in out
+    assert "runs      yes" in out
 
 
 def test_a_damaged_profile_is_told_and_does_not_stop_the_plan(said: Said, tmp_path: Path) -> None:

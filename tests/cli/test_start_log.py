@@ -40,7 +40,7 @@ def test_an_answer_without_tokens_has_no_first_token() -> None:
 
 def test_the_plans_prediction_is_a_line_of_the_start_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    opened = open_model(Opening(TINY, "cpu", Wishes(context=200)))
+    opened = open_model(Opening(TINY, "cpu", Wishes(context=200), kernels="plain"))
     lines = list(start_lines(opened, WISHES))
     assert prediction_line(replace(opened.plan, time_note=NOT_MEASURED)) in lines
     write_profile(profile_path(tmp_path / "longlens", "cpu"), plain_profile())

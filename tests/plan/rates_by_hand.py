@@ -65,6 +65,7 @@ class Run:
     cache_element: str = "f32"
     chunk_tokens: int = 256
     gather_above_tokens: int | None = None
+    kernels: str = "plain"
     kv_bytes_per_token: int = 1000
     kv_bytes: int = 1_000_000
     index_bytes: int = 100_000

@@ -11,7 +11,9 @@ from longlens.machine import Gpu, Machine
 from longlens.model.config import ModelConfig
 from longlens.model.config_huggingface import read_huggingface_config
 from longlens.plan.budget import LEAST_SAFETY_BYTES
+from longlens.plan.packed import native_weights, packed_in_file_type
 from longlens.plan.planner import Wishes, check_runs, longest_that_fits, make_plan
+from longlens.plan.presets import MODEL_PRESETS
 from longlens.units import GIB
 from tests.golden.tiny_models import CASES
 
@@ -142,3 +144,37 @@ def test_a_driver_that_cannot_be_asked_is_named_when_its_device_is_wanted() -> N
 def test_the_longest_context_that_fits_is_found_in_whole_pages(limit: int, longest: int) -> None:
     found = longest_that_fits(longest, lambda context: context <= limit)
     assert found == (longest if longest <= limit else limit // 64 * 64)
+
+
+def test_packed_weights_are_counted_as_they_lie_in_the_file_and_the_rest_as_it_is_expanded() -> None:
+    pocket = MODEL_PRESETS["pocket"].config
+    packed = packed_in_file_type(pocket, "q8_0")
+    native = make_plan(pocket, "pocket", MACHINE, "cpu", Wishes(context=1024), packed)
+    plain = make_plan(pocket, "pocket", MACHINE, "cpu", Wishes(context=1024))
+    assert (native.kernels, native.weights_form, native.file_type) == ("native", "packed", "as stored")
+    assert (plain.kernels, plain.weights_form, plain.file_type) == ("plain", "expanded", None)
+    assert native.runs
+    assert native.weights_bytes == sum(native_weights(pocket, packed, "f32").class_bytes.values())
+    assert native.weights_bytes < plain.weights_bytes / 3
+    assert sum(component.num_bytes for component in native.components) == native.total_bytes
+
+
+def test_what_stays_packed_does_not_count_where_the_element_type_is_chosen() -> None:
+    pocket = MODEL_PRESETS["pocket"].config
+    little = replace(MACHINE, memory_total_bytes=160 * 2**20)
+    packed = packed_in_file_type(pocket, "q8_0")
+    assert make_plan(pocket, "pocket", little, "cpu", Wishes(context=64)).compute_element == "bf16"
+    native = make_plan(pocket, "pocket", little, "cpu", Wishes(context=64), packed)
+    assert native.compute_element == "f32"
+    assert native.cache_format == "bf16"
+
+
+@given(shorter=st.integers(1, 131_072), longer=st.integers(1, 131_072))
+def test_more_context_never_takes_fewer_bytes_with_packed_weights(shorter: int, longer: int) -> None:
+    pocket = MODEL_PRESETS["pocket"].config
+    packed = packed_in_file_type(pocket, "q8_0")
+    plans = [
+        make_plan(pocket, "pocket", MACHINE, "cpu", Wishes(context=context), packed)
+        for context in sorted((shorter, longer))
+    ]
+    assert plans[0].total_bytes <= plans[1].total_bytes

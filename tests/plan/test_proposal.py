@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longlens.errors import CapacityError, ContextLengthError, UsageError
+from longlens.plan.file_types import stored_bytes
 from longlens.plan.hardware import HARDWARE, hardware_of
 from longlens.plan.hardware_records import Hardware, Tier
+from longlens.plan.packed import packed_in_file_type
 from longlens.plan.plan import Plan
 from longlens.plan.presets import MODEL_PRESETS
 from longlens.plan.proposal import AS_STORED, Proposal, longest_context, propose_plan
@@ -121,10 +123,31 @@ def test_the_longest_context_is_the_last_that_fits() -> None:
 
 @settings(max_examples=20)
 @given(
-    context=st.integers(1, 500_000),
-    more=st.integers(0, 500_000),
+    # an RTX 4090 holds no more than 586,944
+    context=st.integers(1, 250_000),
+    more=st.integers(0, 250_000),
     hardware=st.sampled_from(("h200-x8", "rtx-4090", "mac-studio-512", "epyc-12ch")),
 )
 def test_more_context_never_needs_fewer_bytes(context: int, more: int, hardware: str) -> None:
     plans = [plan("glm-5.2", hardware, file_type="q4_k_m", context=size) for size in (context, context + more)]
     assert plans[0].total_bytes <= plans[1].total_bytes
+
+
+def test_a_quantised_file_runs_on_a_processor_that_has_the_c_kernels() -> None:
+    wish = Proposal(context=4096, file_type="q8_0", has_native_kernels=True)
+    native = propose_plan(ARTICLE.config, "a", HARDWARE["epyc-12ch"], wish)
+    assert native.kernels == "native"
+    assert native.weights_form == "packed"
+    assert not any("packed" in reason for reason in native.not_built)
+    without = propose_plan(ARTICLE.config, "a", HARDWARE["epyc-12ch"], replace(wish, has_native_kernels=False))
+    assert any("packed" in reason for reason in without.not_built)
+    on_a_gpu = propose_plan(ARTICLE.config, "a", HARDWARE["h200-x8"], wish)
+    assert any("packed" in reason for reason in on_a_gpu.not_built)
+
+
+def test_a_file_of_packed_types_is_planned_as_it_is_run() -> None:
+    pocket = MODEL_PRESETS["pocket"].config
+    packed = packed_in_file_type(pocket, "q8_0")
+    wish = Proposal(context=4096, stored=stored_bytes(pocket, "q8_0"), packed=packed, has_native_kernels=True)
+    assert propose_plan(pocket, "p", HARDWARE["epyc-12ch"], wish).file_type == "as stored"
+    assert propose_plan(pocket, "p", HARDWARE["epyc-12ch"], replace(wish, has_native_kernels=False)).file_type is None

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from longlens.errors import UsageError
+from longlens.plan.cost import predict
 from longlens.plan.hardware import HARDWARE
 from longlens.plan.plan import Plan
 from longlens.plan.planner import Wishes, make_plan
@@ -64,3 +66,13 @@ def test_a_kept_profile_is_used_and_a_missing_or_damaged_one_is_told(tmp_path: P
 )
 def test_a_wait_is_written_as_people_say_it(seconds: float, text: str) -> None:
     assert format_wait(seconds) == text
+
+
+def test_rates_of_plain_torch_foretell_nothing_of_c_kernels() -> None:
+    native = replace(planned(), kernels="native")
+    timed = with_times(tiny(), native, PROFILE)
+    assert timed.decode_tokens_per_s is None
+    assert "C++ kernels have not been measured" in timed.time_note
+    with pytest.raises(UsageError, match="C\\+\\+ kernels") as caught:
+        predict(tiny(), native, PROFILE, prompt_tokens=10)
+    assert "--kernels plain" in caught.value.mend

@@ -23,6 +23,7 @@ from longlens.model.config import ConfigReading, IndexerConfig, ModelConfig
 from longlens.model.config_reading import read_config
 from longlens.model.mla import AttentionPolicy
 from longlens.model.needs import parameter_needs
+from longlens.plan.packed import packed_in_catalog
 from longlens.plan.plan import ComputeElement, Plan
 from longlens.plan.planner import Wishes, check_runs, make_plan, padded_tokens
 from longlens.weights.catalog import Catalog, build_catalog
@@ -94,7 +95,9 @@ def open_model(opening: Opening) -> OpenedModel:
         machine = detect_machine()
         num_threads = min(opening.wishes.num_threads or machine.num_threads, machine.num_threads)
         choice = choose_kernels(opening.device, opening.kernels, num_threads)
-        plan = make_plan(reading.config, path.name, machine, str(choice.device), opening.wishes)
+        # Without packed weights the library has next to nothing to do, and the plan is that of plain kernels.
+        packed = packed_in_catalog(catalog, choice.packed_types) or None
+        plan = make_plan(reading.config, path.name, machine, str(choice.device), opening.wishes, packed)
         check_runs(plan)
         conversation = conversation_of(checkpoint)
         defaults = _sampling_defaults(checkpoint)

@@ -19,6 +19,7 @@ from longlens.errors import FormatError, UsageError
 from longlens.machine import detect_machine
 from longlens.plan.file_types import FILE_TYPES
 from longlens.plan.hardware import Hardware, find_hardware, hardware_of
+from longlens.plan.packed import has_library
 from longlens.plan.planner import CACHE_FORMATS
 from longlens.plan.profile import MachineProfile, profile_of_hardware, profile_path, read_profile
 from longlens.plan.proposal import Proposal, propose_plan
@@ -140,6 +141,8 @@ def _print_plan(model: PlannedModel, target: _Target, options: dict[str, Any]) -
         num_sequences=options["sequences"],
         file_type=options["file_type"],
         stored=model.stored,
+        packed=model.packed,
+        has_native_kernels=has_library(),
         cache_format=options["cache_type"],
         num_threads=target.num_threads,
     )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from longlens.cli.commands import load_part
 from longlens.errors import ModelNotFoundError
 from longlens.formats.checkpoint import Checkpoint, open_checkpoint
-from longlens.hub.reference import HubReference, parse_reference, resolve_local
+from longlens.hub.reference import HubReference, PocketReference, parse_reference, resolve_local
 from longlens.model.config import ModelConfig
 from longlens.model.config_reading import read_config
 from longlens.model.needs import parameter_needs
 from longlens.plan.file_types import catalog_bytes
+from longlens.plan.packed import Packed, packed_in_catalog
 from longlens.plan.presets import ModelPreset, find_preset
 from longlens.weights.catalog import build_catalog
 
@@ -26,12 +27,14 @@ class PlannedModel:
         config: its geometry.
         stored: bytes of each class of weights in its file; None for a preset.
         preset: where it came from, or made up for a checkpoint, for tables and advice.
+        packed: what C++ kernels leave packed of its file; None for a preset.
     """
 
     name: str
     config: ModelConfig
     stored: Mapping[str, int] | None
     preset: ModelPreset
+    packed: Packed | None = None
 
 
 def find_model(text: str) -> PlannedModel:
@@ -40,7 +43,11 @@ def find_model(text: str) -> PlannedModel:
     Raises:
         LonglensError: it leads nowhere, or to no checkpoint that longlens knows.
     """
-    if (preset := find_preset(text)) is not None:
+    preset = find_preset(text)
+    if preset is not None and preset.name == "pocket":
+        with open_checkpoint(resolve_local(PocketReference())) as checkpoint:
+            return replace(model_of_checkpoint(checkpoint, preset.name), preset=preset)
+    if preset is not None:
         return PlannedModel(preset.name, preset.config, None, preset)
     reference = parse_reference(text)
     try:
@@ -63,4 +70,4 @@ def model_of_checkpoint(checkpoint: Checkpoint, name: str) -> PlannedModel:
     config = read_config(checkpoint.layout, checkpoint.metadata, checkpoint.tensors.keys()).config
     catalog = build_catalog(parameter_needs(config), checkpoint.tensors, checkpoint.layout)
     preset = ModelPreset(name, name, config, str(checkpoint.path))
-    return PlannedModel(name, config, catalog_bytes(catalog, config), preset)
+    return PlannedModel(name, config, catalog_bytes(catalog, config), preset, packed_in_catalog(catalog))

@@ -55,7 +55,8 @@ def _size(num_bytes: int) -> str:
 def _weights(plan: Plan) -> str:
     if plan.weights_form == "expanded":
         return f"expanded to {plan.compute_element}"
-    return f"packed, {plan.file_type}"
+    rest = f"; the rest as {plan.compute_element}" if plan.kernels == "native" else ""
+    return f"packed, {plan.file_type}{rest}"
 
 
 def _classes(plan: Plan) -> Iterator[str]:

@@ -10,6 +10,7 @@ from longlens.cli.data_folder import cache_folder
 from longlens.cli.model_options import ModelWishes
 from longlens.cli.plan_report import prediction_line
 from longlens.machine import MemoryPressure
+from longlens.plan.plan import Plan
 from longlens.plan.timing import with_kept_profile
 from longlens.units import format_bytes
 
@@ -23,7 +24,7 @@ def start_lines(opened: OpenedModel, wishes: ModelWishes) -> Iterator[str]:
     latents = plan.kv_bytes - plan.index_bytes
     kind = "latents" if opened.config.indexer is not None else "keys and values"
     yield (
-        f"bytes: weights {format_bytes(plan.weights_bytes)} as {plan.compute_element}, {kind} {format_bytes(latents)} "
+        f"bytes: weights {format_bytes(plan.weights_bytes)} {_form(plan)}, {kind} {format_bytes(latents)} "
         f"and index keys {format_bytes(plan.index_bytes)} as {plan.cache_element}, scratch up to "
         f"{format_bytes(plan.scratch_bytes)}"
     )
@@ -55,6 +56,13 @@ def end_line(finished: Finished) -> str:
 
 def _rate(tokens: int, seconds: float) -> str:
     return f" at {tokens / seconds:.1f} tok/s" if tokens and seconds > 0 else ""
+
+
+def _form(plan: Plan) -> str:
+    """How weights lie in memory."""
+    return (
+        f"as {plan.compute_element}" if plan.weights_form == "expanded" else f"packed, others as {plan.compute_element}"
+    )
 
 
 def _types(opened: OpenedModel) -> str:

@@ -16,8 +16,10 @@ from longlens.model.needs import parameter_needs
 from longlens.model.state import ELEMENT_BYTES
 from longlens.plan.cache_formats import CacheFormat, cache_formats
 from longlens.plan.file_types import WEIGHT_CLASSES, stored_bytes, weight_class
+from longlens.plan.packed import NativeWeights
 from longlens.plan.plan import CacheFormatName, Component, ComputeElement
-from longlens.plan.scratch import StepShape, compiled_products_bytes, scratch_bytes
+from longlens.plan.scratch import compiled_products_bytes, scratch_bytes
+from longlens.plan.scratch_phases import StepShape
 from longlens.units import KIB, MIB
 
 PAGE_TOKENS = 64
@@ -82,6 +84,7 @@ class BudgetRequest:
         chunk_tokens: most tokens of a step.
         file_type: weights stay packed as in files of this type; None expands them to `compute_element`.
         stored: bytes of each class of weights in a file whose blocks stay packed; used instead of `file_type`'s.
+        native: weights of a run with C++ kernels; used instead of both.
         gather_above_tokens: cached tokens above which attention gathers rows; None: never.
         num_devices: graphics processors, each with scratch of its own.
         device: "cpu", or another.
@@ -94,6 +97,7 @@ class BudgetRequest:
     chunk_tokens: int = 512
     file_type: str | None = None
     stored: Mapping[str, int] | None = None
+    native: NativeWeights | None = None
     gather_above_tokens: int | None = None
     num_devices: int = 1
     device: str = "cpu"
@@ -117,14 +121,15 @@ def make_budget(config: ModelConfig, request: BudgetRequest, *, tier: str) -> Bu
         compute_element=request.compute_element,
         cache_element_bytes=_gathered_bytes(request.cache_format),
         gather_above_tokens=request.gather_above_tokens,
+        native=request.native,
     )
     runtime = runtime_bytes(config, request.device)
     if request.device == "cpu":
         runtime += compiled_products_bytes(config, step)
-    weights = dict.fromkeys(WEIGHT_CLASSES, 0) | dict(request.stored or {}) | {"mtp": 0}
-    if request.stored is None:
-        weights = dict(_weights(config, request))
-    runtime += round(HEAP_SHARE * sum(weights.values()))
+    weights = _weights(config, request)
+    # Packed weights are mapped, so that loading them leaves nothing in the heap.
+    loaded = sum(weights.values()) if request.native is None else request.native.expanded_bytes
+    runtime += round(HEAP_SHARE * loaded)
     counts = {
         **weights,
         kind: slots * rows.row_bytes,
@@ -143,6 +148,10 @@ def _gathered_bytes(cache_format: CacheFormatName) -> int:
 
 
 def _weights(config: ModelConfig, request: BudgetRequest) -> Mapping[str, int]:
+    if request.native is not None:
+        return request.native.class_bytes
+    if request.stored is not None:
+        return dict.fromkeys(WEIGHT_CLASSES, 0) | dict(request.stored) | {"mtp": 0}
     return memory_weights(config, request.compute_element, request.file_type)
 
 

@@ -21,6 +21,7 @@ from longlens.model.config import ModelConfig
 from longlens.plan.cost_limit import LimitRun, PlacedBytes, limit_decode, limit_prefill
 from longlens.plan.cost_plain import step_work
 from longlens.plan.cost_plain_parts import PlainElement, StepShape
+from longlens.plan.plan import KernelsName
 from longlens.plan.profile import MachineProfile
 from longlens.plan.rates import LimitRates, PlainRates
 
@@ -75,6 +76,11 @@ class PlannedRun(Protocol):
         ...
 
     @property
+    def kernels(self) -> KernelsName:
+        """Which kernels compute."""
+        ...
+
+    @property
     def components(self) -> Sequence[PlacedBytes]:
         """What lies where; only limits ask for it."""
         ...
@@ -99,6 +105,11 @@ class Prediction:
     parts: Mapping[str, float]
 
 
+def is_measured(plan: PlannedRun, profile: MachineProfile) -> bool:
+    """Whether a profile says how fast a plan's kernels are: limits stand for any, measured rates for plain torch."""
+    return plan.kernels == "plain" or not isinstance(profile.rates, PlainRates)
+
+
 def predict(
     config: ModelConfig,
     plan: PlannedRun,
@@ -119,8 +130,13 @@ def predict(
         question_tokens: tokens that are read even when everything before them is cached.
 
     Raises:
-        UsageError: no tokens, or a negative depth.
+        UsageError: no tokens, a negative depth, or a profile that measured other kernels than the plan's.
     """
+    if not is_measured(plan, profile):
+        raise UsageError(
+            "the machine's profile measures plain torch, and the plan runs C++ kernels",
+            "their times are not predicted yet; --kernels plain runs what was measured",
+        )
     if prompt_tokens < 1 or depth < 0 or question_tokens < 1:
         raise UsageError(
             f"a prompt of {prompt_tokens} tokens, {question_tokens} of them a question, at depth {depth}",

@@ -7,8 +7,9 @@ from functools import cache
 from longlens.errors import CapacityError
 from longlens.model.config import ModelConfig
 from longlens.plan.advise import LocalRun
-from longlens.plan.cost import Prediction, predict
+from longlens.plan.cost import Prediction, is_measured, predict
 from longlens.plan.hardware import THIS_MACHINE, Hardware
+from longlens.plan.packed import has_library
 from longlens.plan.plan import Plan
 from longlens.plan.presets import MODEL_PRESETS, ModelPreset
 from longlens.plan.profile import MachineProfile, profile_of_hardware
@@ -65,7 +66,7 @@ def local_run(
     """
     context = min(context, preset.config.max_position_embeddings)
     try:
-        proposal = Proposal(context=context, num_sequences=num_sequences)
+        proposal = Proposal(context=context, num_sequences=num_sequences, has_native_kernels=has_library())
         plan = propose_plan(preset.config, preset.title, hardware, proposal)
     except CapacityError as error:
         why = f"{error.fault}; {error.mend}"
@@ -102,7 +103,9 @@ def _longest(config: ModelConfig, hardware: Hardware, file_type: str | None) -> 
 
 
 def _prediction(config: ModelConfig, plan: Plan, profile: MachineProfile | None) -> Prediction | None:
-    return None if profile is None else predict(config, plan, profile, prompt_tokens=plan.context)
+    if profile is None or not is_measured(plan, profile):
+        return None
+    return predict(config, plan, profile, prompt_tokens=plan.context)
 
 
 def _places(plan: Plan) -> str:

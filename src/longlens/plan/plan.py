@@ -13,6 +13,9 @@ from typing import Literal, get_args
 ComputeElement = Literal["f32", "bf16", "f16"]
 CacheFormatName = Literal["f32", "bf16", "f16", "fp8", "int8"]
 WeightsForm = Literal["expanded", "packed"]
+KernelsName = Literal["plain", "native"]
+# The type of a file that is there, whose blocks stay packed, whatever their types.
+AS_STORED = "as stored"
 BUILT_CACHE_FORMATS: tuple[ComputeElement, ...] = get_args(ComputeElement)
 
 
@@ -57,7 +60,7 @@ class Plan:
         safety_bytes: kept free beyond the predicted peak.
         cache_format: how cached rows are stored.
         file_type: type of the file that is planned for; None: of the checkpoint, expanded.
-        weights_form: "expanded" is what runs today, "packed" keeps the file's blocks.
+        weights_form: "expanded", or "packed": the file's blocks stay as they are where the kernels can use them.
         hardware: "this-machine", or a machine of the catalogue.
         components: bytes by component and tier; their sum is that of `tiers`.
         moves: what does not lie in the fastest tier, and why, a line each.
@@ -65,6 +68,7 @@ class Plan:
         ttft_s: seconds to the first token, "cold", from "memory" and from "disk"; None where nothing predicts them.
         decode_tokens_per_s: after the first token; None likewise.
         time_note: where these come from, or why there are none.
+        kernels: "plain" (torch), or "native": the C++ library on the CPU.
     """
 
     model: str
@@ -97,6 +101,7 @@ class Plan:
     )
     decode_tokens_per_s: float | None = None
     time_note: str = ""
+    kernels: KernelsName = "plain"
 
     @property
     def total_bytes(self) -> int:

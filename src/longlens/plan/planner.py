@@ -24,7 +24,8 @@ from longlens.plan.budget import (
     padded_to_pages,
     safety_bytes,
 )
-from longlens.plan.plan import BUILT_CACHE_FORMATS, CacheFormatName, ComputeElement, Plan
+from longlens.plan.packed import Packed, native_weights
+from longlens.plan.plan import AS_STORED, BUILT_CACHE_FORMATS, CacheFormatName, ComputeElement, Plan
 from longlens.units import format_bytes
 
 DEFAULT_CONTEXT = 262_144
@@ -61,7 +62,9 @@ class Wishes:
                 raise UsageError(f"{name} is {value!r}", f"choose {', '.join(known)}")
 
 
-def make_plan(config: ModelConfig, name: str, machine: Machine, device: str, wishes: Wishes) -> Plan:
+def make_plan(
+    config: ModelConfig, name: str, machine: Machine, device: str, wishes: Wishes, packed: Packed | None = None
+) -> Plan:
     """Decide how a model is run.
 
     Args:
@@ -70,16 +73,19 @@ def make_plan(config: ModelConfig, name: str, machine: Machine, device: str, wis
         machine: what is there.
         device: "cpu", or a CUDA device as torch names it.
         wishes: what the user asked for.
+        packed: what stays packed, with C++ kernels; None with plain ones, which expand everything.
 
     Raises:
         ContextLengthError: the context is longer than the model was made for.
         CapacityError: weights, cache and scratch do not fit; the mend names a context that does.
     """
-    compute = wishes.compute_element or element_for(config, device, machine.memory_total_bytes)
+    total = machine.memory_total_bytes
+    compute = wishes.compute_element or element_for(config, device, total, packed)
+    native = None if packed is None else native_weights(config, packed, compute)
     threads = min(wishes.num_threads or machine.num_threads, machine.num_threads)
     rate = threads * ASSUMED_FLOPS_PER_THREAD if device == "cpu" else ASSUMED_FLOPS_OF_A_GPU
     chunk = wishes.chunk_tokens or chunk_tokens_for(config, rate)
-    cache_format = wishes.cache_element or compute
+    cache_format = wishes.cache_element or wishes.compute_element or element_for(config, device, total)
     tier = "ram" if device == "cpu" else "gpu"
     free = _free_bytes(machine, device)
 
@@ -89,6 +95,7 @@ def make_plan(config: ModelConfig, name: str, machine: Machine, device: str, wis
         cache_format=cache_format,
         compute_element=compute,
         chunk_tokens=chunk,
+        native=native,
         gather_above_tokens=config.gather_threshold_tokens,
         device=device,
     )
@@ -107,7 +114,12 @@ def make_plan(config: ModelConfig, name: str, machine: Machine, device: str, wis
             _nearest_that_fits(most, budget),
         )
     plan = plan_of(config, name, replace(request, context=context), budget)
-    return replace(plan, num_threads=threads, not_built=not_built_format(cache_format))
+    return replace(
+        plan,
+        num_threads=threads,
+        not_built=not_built_format(cache_format),
+        file_type=AS_STORED if plan.weights_form == "packed" else None,
+    )
 
 
 def plan_of(config: ModelConfig, name: str, request: BudgetRequest, budget: Budget) -> Plan:
@@ -132,8 +144,17 @@ def plan_of(config: ModelConfig, name: str, request: BudgetRequest, budget: Budg
         runtime_bytes=budget.bytes_of("runtime"),
         safety_bytes=safety_bytes(budget.total_bytes),
         cache_format=request.cache_format,
+        weights_form="packed" if has_packed_weights(request) else "expanded",
         components=budget.components,
+        kernels="plain" if request.native is None else "native",
     )
+
+
+def has_packed_weights(request: BudgetRequest) -> bool:
+    """Whether any weights stay as they lie in the file."""
+    if request.native is not None:
+        return request.native.expanded_bytes < sum(request.native.class_bytes.values())
+    return request.file_type is not None or request.stored is not None
 
 
 def check_runs(plan: Plan) -> None:
@@ -167,11 +188,17 @@ def padded_tokens(context: int, spec: CacheSpec) -> int:
     return -(-context // spec.page_tokens) * spec.page_tokens
 
 
-def element_for(config: ModelConfig, device: str, memory_total_bytes: int) -> ComputeElement:
-    """What weights are expanded to when nobody says."""
+def element_for(
+    config: ModelConfig, device: str, memory_total_bytes: int, packed: Packed | None = None
+) -> ComputeElement:
+    """What weights are expanded to when nobody says, but for those that stay packed."""
     if device != "cpu":
         return "bf16"
-    fits_easily = sum(memory_weights(config, "f32", None).values()) <= FP32_SHARE_OF_MEMORY * memory_total_bytes
+    if packed is None:
+        expanded = sum(memory_weights(config, "f32", None).values())
+    else:
+        expanded = native_weights(config, packed, "f32").expanded_bytes
+    fits_easily = expanded <= FP32_SHARE_OF_MEMORY * memory_total_bytes
     return "f32" if fits_easily else "bf16"
 
 

@@ -1,7 +1,8 @@
 """A plan for any model on any machine, whether it can run yet or not.
 
-What runs today is preferred: weights expanded, one tier of memory. Where that does not fit, the widest file type is
-taken that fits the memory of the machine with its layers placed over the tiers; at last experts go to disk. Each thing
+What runs today is preferred: one tier of memory, weights expanded or, with C++ kernels, packed. Where that does not
+fit, the widest file type is taken
+that fits the memory of the machine with its layers placed over the tiers; at last experts go to disk. Each thing
 that is not built yet is named.
 """
 
@@ -16,8 +17,9 @@ from longlens.plan.budget import Budget, BudgetRequest, make_budget
 from longlens.plan.file_types import FILE_TYPES
 from longlens.plan.hardware import HARDWARE
 from longlens.plan.hardware_records import Hardware
+from longlens.plan.packed import Packed, native_weights, packed_in_file_type
 from longlens.plan.placement import Placement, place
-from longlens.plan.plan import CacheFormatName, ComputeElement, Plan
+from longlens.plan.plan import AS_STORED, CacheFormatName, ComputeElement, Plan
 from longlens.plan.planner import (
     ASSUMED_FLOPS_OF_A_GPU,
     ASSUMED_FLOPS_PER_THREAD,
@@ -25,6 +27,7 @@ from longlens.plan.planner import (
     check_trained_length,
     chunk_tokens_for,
     element_for,
+    has_packed_weights,
     longest_that_fits,
     not_built_format,
     plan_of,
@@ -34,8 +37,6 @@ from longlens.units import format_bytes
 _EXPANDED: dict[str, ComputeElement] = {"f32": "f32", "bf16": "bf16", "f16": "f16"}
 # Tried in this order when no file type is named: published ones, widest first.
 _PACKED_TYPES = ("fp8", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0")
-# The blocks of a file that is there, whatever their types.
-AS_STORED = "as stored"
 _LEAST_DEFAULT_CONTEXT = 8192
 # Of a processor's published peak; used for the size of a chunk only.
 _SHARE_OF_PEAK = 0.5
@@ -50,6 +51,8 @@ class Proposal:
         num_sequences: sequences of that length.
         file_type: one of `FILE_TYPES`.
         stored: bytes of each class of weights in a file that is there; used instead of `file_type`'s.
+        packed: what C++ kernels leave packed of that file.
+        has_native_kernels: the C++ kernels are built; they run on processors only.
         cache_format: of cached rows.
         num_threads: threads for arithmetic on this machine; 0 where it is another.
         chunk_tokens: prefill chunks end at multiples of it.
@@ -59,6 +62,8 @@ class Proposal:
     num_sequences: int = 1
     file_type: str | None = None
     stored: Mapping[str, int] | None = None
+    packed: Packed | None = None
+    has_native_kernels: bool = False
     cache_format: CacheFormatName | None = None
     num_threads: int = 0
     chunk_tokens: int | None = None
@@ -147,7 +152,7 @@ def _contexts(config: ModelConfig, proposal: Proposal) -> Iterator[int]:
 
 
 def _candidates(config: ModelConfig, hardware: Hardware, proposal: Proposal) -> Iterator[_Candidate]:
-    for file_type in _file_types(proposal):
+    for file_type in _file_types(hardware, proposal):
         request = _request(config, hardware, proposal, file_type)
         placement = place(config, make_budget(config, request, tier=hardware.tiers[0].name), hardware)
         if file_type is None and proposal.file_type is None and placement.moves:
@@ -155,28 +160,48 @@ def _candidates(config: ModelConfig, hardware: Hardware, proposal: Proposal) -> 
         yield _Candidate(file_type, request, placement)
 
 
-def _file_types(proposal: Proposal) -> tuple[str | None, ...]:
+def _file_types(hardware: Hardware, proposal: Proposal) -> tuple[str | None, ...]:
     if proposal.file_type is not None:
         return (proposal.file_type,)
+    if proposal.packed and _has_native(hardware, proposal):
+        return (AS_STORED,)
     return (None, *(_PACKED_TYPES if proposal.stored is None else (AS_STORED,)))
 
 
 def _request(config: ModelConfig, hardware: Hardware, proposal: Proposal, file_type: str | None) -> BudgetRequest:
     device = device_of(hardware)
+    native = _native(config, hardware, proposal, file_type)
     compute = _EXPANDED.get(file_type or "") or _compute(config, hardware, file_type, device)
+    rows = compute
+    if native is not None:
+        total = hardware.tiers[0].total_bytes
+        rows = _EXPANDED.get(file_type or "") or element_for(config, device, total)
+        compute = _EXPANDED.get(file_type or "") or element_for(config, device, total, native)
     is_expanded = file_type is None or file_type in _EXPANDED
     return BudgetRequest(
         context=proposal.context or DEFAULT_CONTEXT,
         num_sequences=proposal.num_sequences,
-        cache_format=proposal.cache_format or compute,
+        cache_format=proposal.cache_format or rows,
         compute_element=compute,
         chunk_tokens=proposal.chunk_tokens or chunk_tokens_for(config, _rate(hardware, proposal)),
         file_type=None if is_expanded else file_type,
         stored=proposal.stored if file_type == AS_STORED else None,
+        native=None if native is None else native_weights(config, native, compute),
         gather_above_tokens=config.gather_threshold_tokens,
         num_devices=hardware.num_devices,
         device=device,
     )
+
+
+def _has_native(hardware: Hardware, proposal: Proposal) -> bool:
+    return proposal.has_native_kernels and device_of(hardware) == "cpu"
+
+
+def _native(config: ModelConfig, hardware: Hardware, proposal: Proposal, file_type: str | None) -> Packed | None:
+    """What stays packed with C++ kernels; None where others run, or where they run what they have no kernels for."""
+    if file_type is None or not _has_native(hardware, proposal):
+        return None
+    return (proposal.packed if file_type == AS_STORED else packed_in_file_type(config, file_type)) or None
 
 
 def _compute(config: ModelConfig, hardware: Hardware, file_type: str | None, device: str) -> ComputeElement:
@@ -204,7 +229,6 @@ def _plan(config: ModelConfig, name: str, hardware: Hardware, proposal: Proposal
         plan_of(config, name, request, chosen.placement.budget),
         num_threads=proposal.num_threads,
         file_type=chosen.file_type,
-        weights_form="expanded" if request.file_type is None else "packed",
         hardware=hardware.name,
         moves=chosen.placement.moves,
         not_built=tuple(_not_built(hardware, request, chosen.placement)),
@@ -212,8 +236,8 @@ def _plan(config: ModelConfig, name: str, hardware: Hardware, proposal: Proposal
 
 
 def _not_built(hardware: Hardware, request: BudgetRequest, placement: Placement) -> Iterator[str]:
-    if request.file_type is not None:
-        yield f"weights that stay packed ({request.file_type}) have no kernels yet"
+    if request.native is None and has_packed_weights(request):
+        yield f"weights that stay packed ({request.file_type or AS_STORED}) have no kernels yet"
     yield from not_built_format(request.cache_format)
     if placement.moves:
         yield "weights and rows outside of the fastest tier are not built yet"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from longlens.errors import FormatError
 from longlens.model.config import ModelConfig
-from longlens.plan.cost import predict
+from longlens.plan.cost import is_measured, predict
 from longlens.plan.plan import Plan
 from longlens.plan.profile import MachineProfile, profile_path, read_profile
 
@@ -28,6 +28,8 @@ def with_times(config: ModelConfig, plan: Plan, profile: MachineProfile | None) 
         return plan
     if profile.kernels == "plain torch" and plan.not_built:
         return replace(plan, time_note="not predicted: kernels that do not exist yet have not been measured")
+    if not is_measured(plan, profile):
+        return replace(plan, time_note="not predicted: the C++ kernels have not been measured")
     found = predict(config, plan, profile, prompt_tokens=plan.context)
     is_limit = profile.kernels == "limit"
     return replace(
