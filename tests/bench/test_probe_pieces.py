@@ -7,10 +7,12 @@ import torch
 
 from longlens.bench import probe_pieces
 from longlens.bench.probe_pieces import batched_pieces, head_pieces, lone_pieces, sweep_pieces, weight_pieces
+from longlens.kernels.host_memory import KEPT_BYTES
 from longlens.plan.work import SweepName
 from longlens.units import MIB
 
 CPU = torch.device("cpu")
+REAL_SIZES = probe_pieces.SWEEP_SIZES
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +71,11 @@ def test_batches_are_timed_a_member() -> None:
         assert isinstance(result, torch.Tensor)
         _, rows, _, outer = piece.name
         assert result.shape == (piece.members, rows, outer)
+
+
+def test_sweeps_are_timed_before_and_behind_the_size_from_which_memory_is_given_back() -> None:
+    edge = KEPT_BYTES // 4
+    before, behind = (max(s for s in REAL_SIZES if s < edge), min(s for s in REAL_SIZES if s > edge))
+    assert behind / before < 1.25
+    # whole rows of 512 and of 6,144, in whole heads of 16, where rows are many
+    assert all(size % (16 * 512) == size % 6144 == 0 for size in (before, behind))

@@ -8,7 +8,9 @@ from longlens.plan.cost_plain_parts import (
     SCRATCH_BYTES,
     StepShape,
     Tiles,
+    batch_of,
     choose_best,
+    far_share,
     gather_rows,
     rms_norm,
     rotate,
@@ -90,3 +92,17 @@ def test_choosing_lies_between_the_shares_that_were_measured() -> None:
     tally = Tally()
     choose_best(tally, 3, 1200, 250, 8)
     assert counted(tally).sweeps == pytest.approx({("topk", 3600): 4, ("topk_few", 3600): 4})
+
+
+def test_a_batch_of_one_is_looked_up_where_threads_share_nothing() -> None:
+    for members, kind in ((1, "lone"), (2, "batched"), (16, "batched")):
+        tally = Tally()
+        tally.dispatch(1)
+        batch_of(tally, members, (8, 64, 256), 3)
+        assert counted(tally).products == {(kind, 8, 64, 256): 3 * members}
+
+
+def test_a_small_table_is_near_a_large_one_far_and_one_between_partly() -> None:
+    assert far_share(MIB) == 0
+    assert far_share(512 * MIB) == 1
+    assert 0 < far_share(8 * MIB) < far_share(32 * MIB) < 1

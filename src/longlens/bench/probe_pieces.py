@@ -25,8 +25,9 @@ HEAD_ROWS, HEAD_INNER, HEAD_OUTER = (1, 8, 64, 512), (32, 128, 512), (64, 256, 5
 BATCHED_ROWS = (1, 8, 64, 512)
 BATCHED_INNER = (4, 16, 64, 256, 1024, 4096)
 BATCHED_OUTER = (32, 128, 512, 2048)
-# The third and fourth lie before and behind 32,768, from which on torch shares a walk out to its threads.
-SWEEP_SIZES = (256, 4096, 32_256, 36_864, 65_536, 524_288, 2_097_152, 7_864_320, 9_437_184)
+# The third and fourth lie before and behind 32,768, from which on torch shares a walk out to its threads; the seventh
+# and eighth before and behind 4 MiB (kernels/host_memory.py), from which on the C library may take fresh pages.
+SWEEP_SIZES = (256, 4096, 32_256, 36_864, 65_536, 524_288, 983_040, 1_179_648, 2_097_152, 8_388_608)
 LONE_ROWS, LONE_INNER, LONE_OUTER = (1, 16, 128), (8, 64, 256, 1024, 4096), (64, 256, 1024, 4096)
 _HEADS, _ROW, _MOST_MEMBERS = 16, 512, 16
 _MOST_GAP = 16
