@@ -273,10 +273,8 @@ class ReferenceKernels:
         """SwiGLU: down(silu(gate x) * up x)."""
         gate_TF = self.project(x_TD, weights.gate_FD, weights.gate_bias_F)
         up_TF = self.project(x_TD, weights.up_FD, weights.up_bias_F)
-        if gate_TF.requires_grad or up_TF.requires_grad:
-            hidden_TF = functional.silu(gate_TF) * up_TF
-        else:  # where the gate lies: rows of this width are the most that a step holds
-            hidden_TF = functional.silu(gate_TF, inplace=True).mul_(up_TF)
+        # where the gate lies: rows of this width are the most that a step holds (autograd keeps what it needs)
+        hidden_TF = functional.silu(gate_TF, inplace=True).mul_(up_TF)
         return self.project(hidden_TF, weights.down_DF, weights.down_bias_D)
 
     def route(self, x_TD: Tensor, router: RouterWeights) -> tuple[Tensor, Tensor]:
