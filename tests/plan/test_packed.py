@@ -75,11 +75,12 @@ def test_a_file_type_packs_what_the_file_of_that_type_packs() -> None:
 
 
 def test_up_projections_are_expanded_where_one_half_has_no_kernel() -> None:
-    # rows of 192 columns are no whole blocks of Q4_K: both halves become what the library may lack
+    # rows of 192 columns are no whole blocks of Q4_K: the key half becomes Q5_0
     config = MODEL_PRESETS["glm-5.2"].config
-    names = [name for name in packed_in_file_type(config, "q4_k_m") if ".kv_b_proj." in name]
-    assert not names
-    assert [name for name in packed_in_file_type(config, "q8_0") if ".kv_b_proj." in name]
+    packed = packed_in_file_type(config, "q4_k_m")
+    assert packed["model.layers.0.self_attn.kv_b_proj.key"].type_name == "Q5_0"
+    without = packed_in_file_type(config, "q4_k_m", PACKED_TYPES - {"Q5_0"})
+    assert {name for name in packed if ".kv_b_proj." in name} == packed.keys() - without.keys()
 
 
 def test_packed_and_expanded_bytes_make_up_the_weights() -> None:

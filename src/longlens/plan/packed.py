@@ -24,7 +24,33 @@ from longlens.weights.names import Arrangement, tensor_name
 from longlens.weights.parameters import ParameterNeed
 
 # kernels.native.PACKED_TYPES.
-PACKED_TYPES = frozenset({"Q8_0", "Q4_K", "Q6_K", "Q5_K", "Q4_0", "Q4_1", "IQ4_NL", "IQ4_XS"})
+PACKED_TYPES = frozenset(
+    {
+        "IQ1_M",
+        "IQ1_S",
+        "IQ2_S",
+        "IQ2_XS",
+        "IQ2_XXS",
+        "IQ3_S",
+        "IQ3_XXS",
+        "IQ4_NL",
+        "IQ4_XS",
+        "MXFP4",
+        "NVFP4",
+        "Q2_K",
+        "Q3_K",
+        "Q4_0",
+        "Q4_1",
+        "Q4_K",
+        "Q5_0",
+        "Q5_1",
+        "Q5_K",
+        "Q6_K",
+        "Q8_0",
+        "TQ1_0",
+        "TQ2_0",
+    }
+)
 # Parameters that are packed together or not at all.
 _TOGETHER = (("gate_proj.weight", "up_proj.weight", "down_proj.weight"), ("key", "value"))
 _OUTSIDE_STEPS = ("model.embed_tokens.weight", "lm_head.weight")
@@ -101,14 +127,14 @@ def packed_in_catalog(catalog: Catalog, types: frozenset[str] = PACKED_TYPES) ->
     return MappingProxyType(dict(_in_whole_groups(found)))
 
 
-def packed_in_file_type(config: ModelConfig, file_type: str) -> Packed:
+def packed_in_file_type(config: ModelConfig, file_type: str, types: frozenset[str] = PACKED_TYPES) -> Packed:
     """What stays packed of a file that is planned for; nothing of one that is no GGUF of blocks."""
     found: dict[str, PackedParameter] = {}
     if file_type in MIXTURES:
         for tensor in gguf_tensors(config, file_type):
             arrangement = tensor_name(tensor.need.name, "gguf")[1]
             if arrangement in (Arrangement.SAME, Arrangement.TRANSPOSED):
-                _add(found, tensor.need, tensor.element_type, PACKED_TYPES)
+                _add(found, tensor.need, tensor.element_type, types)
     return MappingProxyType(dict(_in_whole_groups(found)))
 
 
