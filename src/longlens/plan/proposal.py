@@ -23,6 +23,7 @@ from longlens.plan.plan import AS_STORED, CacheFormatName, ComputeElement, Plan
 from longlens.plan.planner import (
     ASSUMED_FLOPS_OF_A_GPU,
     ASSUMED_FLOPS_PER_THREAD,
+    ASSUMED_PACKED_FLOPS_PER_THREAD,
     DEFAULT_CONTEXT,
     check_trained_length,
     chunk_tokens_for,
@@ -183,7 +184,8 @@ def _request(config: ModelConfig, hardware: Hardware, proposal: Proposal, file_t
         num_sequences=proposal.num_sequences,
         cache_format=proposal.cache_format or rows,
         compute_element=compute,
-        chunk_tokens=proposal.chunk_tokens or chunk_tokens_for(config, _rate(hardware, proposal)),
+        chunk_tokens=proposal.chunk_tokens
+        or chunk_tokens_for(config, _rate(hardware, proposal, is_packed=native is not None)),
         file_type=None if is_expanded else file_type,
         stored=proposal.stored if file_type == AS_STORED else None,
         native=None if native is None else native_weights(config, native, compute),
@@ -215,12 +217,12 @@ def device_of(hardware: Hardware) -> str:
     return "metal" if hardware.name.startswith("mac") else "cuda:0"
 
 
-def _rate(hardware: Hardware, proposal: Proposal) -> float:
+def _rate(hardware: Hardware, proposal: Proposal, *, is_packed: bool) -> float:
     if hardware.tiers[0].name == "gpu":
         return ASSUMED_FLOPS_OF_A_GPU
     if hardware.peaks is not None:
         return _SHARE_OF_PEAK * hardware.peaks.bf16_flops
-    return max(1, proposal.num_threads) * ASSUMED_FLOPS_PER_THREAD
+    return max(1, proposal.num_threads) * (ASSUMED_PACKED_FLOPS_PER_THREAD if is_packed else ASSUMED_FLOPS_PER_THREAD)
 
 
 def _plan(config: ModelConfig, name: str, hardware: Hardware, proposal: Proposal, chosen: _Candidate) -> Plan:
