@@ -17,7 +17,9 @@ from longlens.plan.hardware import HARDWARE
 from longlens.plan.presets import MODEL_PRESETS
 from longlens.plan.profile import profile_of_hardware, profile_path, write_profile
 
-OPENED: Any = SimpleNamespace(config=MODEL_PRESETS["glm-5.2"].config, plan=SimpleNamespace(device="cpu"))
+OPENED: Any = SimpleNamespace(
+    config=MODEL_PRESETS["glm-5.2"].config, plan=SimpleNamespace(device="cpu", kernels="plain")
+)
 LONG = LONG_PROMPT_TOKENS + 1
 
 
@@ -50,6 +52,15 @@ def test_yes_tells_the_time_and_asks_nothing(
     predicted(monkeypatch, 750.0)
     assert agrees_to_wait(OPENED, LONG, tmp_path, says_yes=True)
     assert "500,001 tokens; the first token of the answer: after about 12.5 min" in capsys.readouterr().err
+
+
+def test_a_profile_of_other_kernels_tells_no_time_and_keeps_nobody_from_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_profile(profile_path(tmp_path, "cpu"), profile_of_hardware(HARDWARE["epyc-12ch"]))
+    monkeypatch.setattr(long_prompt, "is_measured", lambda *_: False)
+    assert agrees_to_wait(OPENED, LONG, tmp_path, says_yes=True)
+    assert "C++ kernels are not predicted yet" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("terminal")

@@ -13,7 +13,7 @@ from longlens.plan.planner import Wishes, make_plan
 from longlens.plan.presets import MODEL_PRESETS
 from longlens.plan.profile import MachineProfile, profile_of_hardware, profile_path, write_profile
 from longlens.plan.proposal import Proposal, propose_plan
-from longlens.plan.timing import NOT_MEASURED, format_wait, with_kept_profile, with_times
+from longlens.plan.timing import NOT_MEASURED, NOT_PREDICTED, format_wait, with_kept_profile, with_times
 from tests.plan.rates_by_hand import plain_rates
 from tests.plan.test_planner import MACHINE, tiny
 
@@ -28,6 +28,13 @@ def test_without_a_profile_the_plan_says_what_to_do() -> None:
     plan = with_times(tiny(), planned(), None)
     assert plan.decode_tokens_per_s is None
     assert "--probe" in plan.time_note
+
+
+def test_a_probe_is_not_advised_where_it_would_not_help(tmp_path: Path) -> None:
+    native = replace(planned(), kernels="native")
+    assert with_kept_profile(tiny(), native, tmp_path).time_note == NOT_PREDICTED
+    assert with_times(tiny(), native, None).time_note == NOT_PREDICTED
+    assert with_times(tiny(), replace(native, time_note="no peaks"), None).time_note == "no peaks"
 
 
 def test_with_measured_rates_there_are_times() -> None:

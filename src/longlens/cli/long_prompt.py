@@ -11,7 +11,7 @@ import click
 from longlens.chat.opening import OpenedModel
 from longlens.cli.messages import print_note, print_warning
 from longlens.errors import FormatError, UsageError
-from longlens.plan.cost import predict
+from longlens.plan.cost import is_measured, predict
 from longlens.plan.profile import MachineProfile, profile_path, read_profile
 from longlens.plan.table import format_seconds
 
@@ -58,6 +58,8 @@ def _predicted_wait(opened: OpenedModel, prompt_tokens: int, cache: Path) -> str
     profile = _profile(profile_path(cache, opened.plan.device))
     if profile is None:
         return "not known, since this machine was not measured (longlens plan --probe)"
+    if not is_measured(opened.plan, profile):
+        return "not known, since times of the C++ kernels are not predicted yet"
     seconds = predict(opened.config, opened.plan, profile, prompt_tokens=prompt_tokens).ttft_cold_s
     return f"after about {format_seconds(seconds)}, as predicted from the profile of {profile.date}"
 

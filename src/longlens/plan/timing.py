@@ -12,6 +12,7 @@ from longlens.plan.plan import Plan
 from longlens.plan.profile import MachineProfile, profile_path, read_profile
 
 NOT_MEASURED = "not measured: run longlens plan --probe"
+NOT_PREDICTED = "not predicted: the C++ kernels have not been measured"
 
 
 def with_times(config: ModelConfig, plan: Plan, profile: MachineProfile | None) -> Plan:
@@ -25,11 +26,13 @@ def with_times(config: ModelConfig, plan: Plan, profile: MachineProfile | None) 
         profile: how fast the machine is.
     """
     if profile is None:
-        return plan
+        # a probe measures plain torch, so it would not help a plan with other kernels
+        is_hopeless = plan.kernels != "plain" and plan.time_note == NOT_MEASURED
+        return replace(plan, time_note=NOT_PREDICTED) if is_hopeless else plan
     if profile.kernels == "plain torch" and plan.not_built:
         return replace(plan, time_note="not predicted: kernels that do not exist yet have not been measured")
     if not is_measured(plan, profile):
-        return replace(plan, time_note="not predicted: the C++ kernels have not been measured")
+        return replace(plan, time_note=NOT_PREDICTED)
     found = predict(config, plan, profile, prompt_tokens=plan.context)
     is_limit = profile.kernels == "limit"
     return replace(
@@ -48,7 +51,7 @@ def with_kept_profile(config: ModelConfig, plan: Plan, cache_folder: Path) -> Pl
     """Predict a plan's times by the profile in the cache folder; without one the plan says what to do."""
     path = profile_path(cache_folder, plan.device)
     if not path.is_file():
-        return replace(plan, time_note=NOT_MEASURED)
+        return with_times(config, replace(plan, time_note=NOT_MEASURED), None)
     try:
         return with_times(config, plan, read_profile(path))
     except FormatError as error:
