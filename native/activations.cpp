@@ -18,6 +18,13 @@ Activations place_activations(void* memory, int tokens, int width) {
   return placed;
 }
 
+void subtract_rounded(const float* x, int width, int token, const Activations& rounded, float* out) {
+  const size_t at = static_cast<size_t>(token) * rounded.width;
+  const int8_t* q = rounded.q + at;
+  const float* scale = rounded.scale + at / kGroup;
+  for (int i = 0; i < width; ++i) out[i] = x[i] - scale[i / kGroup] * static_cast<float>(q[i]);
+}
+
 void fill_panel(const Activations& activations, const TokenChoice& tokens, Type type, uint8_t* panel) {
   const Format& format = format_of(type);
   const size_t groups = static_cast<size_t>(activations.width) / kGroup;

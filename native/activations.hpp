@@ -24,6 +24,9 @@ struct Activations {
 size_t activation_bytes(int tokens, int width);
 Activations place_activations(void* memory, int tokens, int width);
 
+// What rounding left over of a token's numbers.
+void subtract_rounded(const float* x, int width, int token, const Activations& rounded, float* out);
+
 // Some of the tokens: `count` from `first`, of all tokens or of a list of them.
 struct TokenChoice {
   const int* list;  // null: all

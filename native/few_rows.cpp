@@ -104,10 +104,7 @@ const QuantisedRows& FewRows::quantise(const Unit& unit, const float* x, size_t 
   if (!is_fine) return rows_;
   float* rest = reinterpret_cast<float*>(rest_.of(whole * sizeof(float)));
   for (int t = 0; t < tokens; ++t) {
-    const float* row = x + static_cast<size_t>(t) * x_stride;
-    const int8_t* q = out.q + static_cast<size_t>(t) * whole;
-    const float* scale = out.scale + static_cast<size_t>(t) * whole / kGroup;
-    for (int i = 0; i < width; ++i) rest[i] = row[i] - scale[i / kGroup] * static_cast<float>(q[i]);
+    subtract_rounded(x + static_cast<size_t>(t) * x_stride, width, t, out, rest);
     unit.quantise(rest, width, tokens + t, out);
   }
   return rows_;

@@ -90,14 +90,6 @@ void multiply_tiles(const Unit& unit, ThreadPool& pool, const Matmul& job, const
   });
 }
 
-// What rounding left over of a token's numbers.
-void subtract_rounded(const float* x, int width, int token, const Activations& rounded, float* out) {
-  const size_t at = static_cast<size_t>(token) * rounded.width;
-  const int8_t* q = rounded.q + at;
-  const float* scale = rounded.scale + at / kGroup;
-  for (int i = 0; i < width; ++i) out[i] = x[i] - scale[i / kGroup] * static_cast<float>(q[i]);
-}
-
 void quantise_all(const Unit& unit, ThreadPool& pool, const Matmul& job, const Activations& activations) {
   constexpr int kFew = 8;
   const int width = job.weights.width;

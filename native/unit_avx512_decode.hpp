@@ -43,16 +43,21 @@ inline __m512i nibbles16(const void* first, const void* second) {
   return _mm512_and_si512(_mm512_mask_srli_epi16(both, 0xff00ff00u, both, 4), _mm512_set1_epi8(15));
 }
 
-// scale[8] | minimum[8] of Q4_K and Q5_K, from d | dmin | 12 bytes of 6-bit numbers. All in vector registers: moving
-// words over from the integer side costs more than the arithmetic.
-inline __m512 k_numbers(const uint8_t* p) {
-  const __m128i header = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+// The 6-bit numbers of Q4_K and Q5_K as bytes, scale[8] | minimum[8], from d | dmin | 12 bytes of them. All in vector
+// registers: moving words over from the integer side costs more than the arithmetic.
+inline __m128i k_bytes(__m128i header) {
   const __m128i low_from = _mm_setr_epi8(4, 5, 6, 7, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15);
   const __m128i high_from = _mm_setr_epi8(-1, -1, -1, -1, 4, 5, 6, 7, -1, -1, -1, -1, 8, 9, 10, 11);
   const __m128i low_mask = _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f);
   const __m128i low = _mm_srlv_epi32(_mm_shuffle_epi8(header, low_from), _mm_setr_epi32(0, 0, 0, 4));
   const __m128i high = _mm_srli_epi32(_mm_shuffle_epi8(header, high_from), 2);
-  const __m128i packed = _mm_or_si128(_mm_and_si128(low, low_mask), _mm_and_si128(high, _mm_set1_epi8(0x30)));
+  return _mm_or_si128(_mm_and_si128(low, low_mask), _mm_and_si128(high, _mm_set1_epi8(0x30)));
+}
+
+// The same times d and dmin.
+inline __m512 k_numbers(const uint8_t* p) {
+  const __m128i header = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m128i packed = k_bytes(header);
   const __m128 both = _mm_cvtph_ps(header);
   const __m512i which = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
   const __m512 factor = _mm512_permutexvar_ps(which, _mm512_castps128_ps512(both));

@@ -42,12 +42,7 @@ inline __m512i nibble_mask(int odd) {
 // Scales (a lane pair a group) and minimums of Q4_K and Q5_K.
 inline __m512 k_lanes(const uint8_t* p, float* minimum) {
   const __m128i header = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  const __m128i low_from = _mm_setr_epi8(4, 5, 6, 7, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15);
-  const __m128i high_from = _mm_setr_epi8(-1, -1, -1, -1, 4, 5, 6, 7, -1, -1, -1, -1, 8, 9, 10, 11);
-  const __m128i low_mask = _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f);
-  const __m128i low = _mm_srlv_epi32(_mm_shuffle_epi8(header, low_from), _mm_setr_epi32(0, 0, 0, 4));
-  const __m128i high = _mm_srli_epi32(_mm_shuffle_epi8(header, high_from), 2);
-  const __m128i packed = _mm_or_si128(_mm_and_si128(low, low_mask), _mm_and_si128(high, _mm_set1_epi8(0x30)));
+  const __m128i packed = k_bytes(header);
   const __m128 both = _mm_cvtph_ps(header);
   const __m256 minimums = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_unpackhi_epi64(packed, packed)));
   _mm256_storeu_ps(minimum, _mm256_mul_ps(minimums, _mm256_broadcastss_ps(_mm_movehdup_ps(both))));
